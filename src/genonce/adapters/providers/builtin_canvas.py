@@ -1,0 +1,121 @@
+"""The built-in renderer's canvas: smooth-edged shapes, gradients and glows on one RGB image."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple, TypeAlias
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from genonce.adapters.providers.builtin_colour import Lch, Rgb, ramp, rgb
+from genonce.adapters.providers.builtin_noise import Field
+from genonce.adapters.providers.builtin_shapes import Piece, Points
+
+Box: TypeAlias = tuple[int, int, int, int]
+
+_OVERSAMPLE: Final = 2
+
+
+class Fade(NamedTuple):
+    """A vertical gradient over what is filled."""
+
+    top: Lch
+    bottom: Lch
+
+
+Fill: TypeAlias = Lch | Fade
+
+
+@dataclass(frozen=True, slots=True)
+class Canvas:
+    """An RGB image that is painted in place."""
+
+    image: Image.Image
+
+    @property
+    def width(self) -> int:
+        """Return the width in pixels."""
+        return self.image.width
+
+    @property
+    def height(self) -> int:
+        """Return the height in pixels."""
+        return self.image.height
+
+    @property
+    def unit(self) -> float:
+        """Return the length that drawings are measured by: the shorter side, in pixels."""
+        return float(min(self.image.size))
+
+    def stamp(self, pieces: Sequence[Piece], fill: Fill, *, opacity: float = 1.0) -> None:
+        """Paint the union of ``pieces``, edges smooth; what lies outside the image is cut off."""
+        box = self._box([piece.points for piece in pieces])
+        if box is not None:
+            mask = _mask(pieces, box, level=round(255 * opacity))
+            self.image.paste(_filling(fill, box), box, mask)
+
+    def polygons(self, shapes: Sequence[Points], fill: Fill, *, opacity: float = 1.0) -> None:
+        """Paint the union of ``shapes``."""
+        self.stamp([Piece(shape) for shape in shapes], fill, opacity=opacity)
+
+    def veil(self, strength: Field, colour: Lch, *, top: int = 0) -> None:
+        """Paint ``colour`` over everything from row ``top`` down.
+
+        Args:
+            strength: 0-1, any shape: it is stretched over the area.
+            colour: what is painted.
+            top: first row; rows from the image's height on paint nothing.
+        """
+        area = (self.width, self.height - top)
+        if area[1] > 0:
+            levels = Image.fromarray((strength.clip(0.0, 1.0) * 255.0).astype(np.uint8))
+            mask = levels.resize(area, Image.Resampling.BICUBIC)
+            self.image.paste(rgb(colour), (0, top, self.width, self.height), mask)
+
+    def glow(
+        self, x: float, y: float, *, radius: float, colour: Lch, strength: float = 0.8
+    ) -> None:
+        """Paint a soft light about (x, y) that ends ``radius`` pixels away."""
+        box = _cover(x - radius, y - radius, x + radius, y + radius)
+        side = np.linspace(-1.0, 1.0, 64, dtype=np.float32)
+        fall = np.clip(1.0 - np.hypot(side[:, None], side[None]), 0.0, 1.0) ** 2
+        mask = Image.fromarray((fall * (255.0 * strength)).astype(np.uint8))
+        size = (box[2] - box[0], box[3] - box[1])
+        self.image.paste(rgb(colour), box, mask.resize(size, Image.Resampling.BICUBIC))
+
+    def _box(self, shapes: Sequence[Points]) -> Box | None:
+        """Return the pixels that ``shapes`` may touch, or None where there are none."""
+        if not shapes:
+            return None
+        corners = np.concatenate(shapes)
+        return self._visible(_cover(*corners.min(axis=0), *corners.max(axis=0)))
+
+    def _visible(self, box: Box) -> Box | None:
+        left, top = max(0, box[0]), max(0, box[1])
+        right, bottom = min(self.width, box[2]), min(self.height, box[3])
+        return (left, top, right, bottom) if left < right and top < bottom else None
+
+
+def _cover(left: float, top: float, right: float, bottom: float) -> Box:
+    return (math.floor(left), math.floor(top), math.ceil(right) + 1, math.ceil(bottom) + 1)
+
+
+def _mask(pieces: Sequence[Piece], box: Box, *, level: int) -> Image.Image:
+    """Return how much of each pixel of ``box`` the pieces cover, at most ``level`` (0-255)."""
+    size = ((box[2] - box[0]) * _OVERSAMPLE, (box[3] - box[1]) * _OVERSAMPLE)
+    mask = Image.new("L", size)
+    pen = ImageDraw.Draw(mask)
+    for piece in pieces:
+        corners = (piece.points - box[:2]) * _OVERSAMPLE
+        pen.polygon(corners.ravel().tolist(), fill=0 if piece.hole else level)
+    return mask.reduce(_OVERSAMPLE)
+
+
+def _filling(fill: Fill, box: Box) -> Image.Image | Rgb:
+    """Return what to paste into ``box``: a colour, or an image of its size."""
+    if not isinstance(fill, Fade):
+        return rgb(fill)
+    height = box[3] - box[1]
+    column = Image.fromarray(ramp(fill, size=height)[:, None, :])
+    return column.resize((box[2] - box[0], height), Image.Resampling.NEAREST)

@@ -1,0 +1,82 @@
+"""The built-in renderer's weather: rain, snow, fog, lightning and lights in the air."""
+
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from genonce.adapters.providers.builtin_canvas import Canvas
+from genonce.adapters.providers.builtin_colour import blend, lighter
+from genonce.adapters.providers.builtin_noise import fractal
+from genonce.adapters.providers.builtin_shapes import Points, ellipse
+from genonce.adapters.providers.builtin_sketch import Layer, Sketch
+
+_FOG_GRAIN: Final = 4
+_WHITE: Final = (0.98, 0.005, 240.0)
+
+
+def weather(canvas: Canvas, sketch: Sketch, *, horizon: float) -> list[Layer]:
+    """Return what falls or floats in front of the whole picture."""
+    scene, batches = sketch.scene, 2 + sketch.steps // 7
+    layers: list[Layer] = []
+    if "foggy" in scene.moods:
+        layers += [partial(fog, canvas, sketch, f"fog{k}", horizon=horizon) for k in range(2)]
+    if scene.shows("rain"):
+        layers += [partial(_rain, canvas, sketch, k) for k in range(batches)]
+    if scene.shows("snow"):
+        layers += [partial(_snow, canvas, sketch, k) for k in range(batches)]
+    return layers
+
+
+def fog(canvas: Canvas, sketch: Sketch, name: str, *, horizon: float) -> None:
+    """Paint a bank of mist around the horizon."""
+    width, height = (max(16, side // _FOG_GRAIN) for side in canvas.image.size)
+    drift = fractal(
+        sketch.roll(name), width=width, height=height, cells=3, octaves=4, stretch=3.5
+    )
+    at = np.linspace(0.0, canvas.height / horizon, height, dtype=np.float32)[:, None]
+    bank = np.exp(-(((at - 1.05) / 0.42) ** 2))
+    canvas.veil(bank * (0.36 + 0.34 * drift), lighter(sketch.palette.sky[3], 0.02))
+
+
+def bolt(canvas: Canvas, sketch: Sketch, *, horizon: float) -> None:
+    """Paint a flash of lightning from the clouds to the horizon."""
+    roll, turns = sketch.roll("bolt"), 14
+    down = np.linspace(0.02, 1.0, turns) * horizon
+    start = float(roll.uniform(0.2, 0.8)) * canvas.width
+    across = start + np.cumsum(roll.normal(0.0, 0.032, turns)) * canvas.unit
+    half = np.linspace(0.006, 0.0015, turns) * canvas.unit
+    left, right = (np.stack([across + side * half, down], axis=1) for side in (-1.0, 1.0))
+    canvas.glow(start, horizon / 2, radius=0.6 * canvas.unit, colour=_WHITE, strength=0.5)
+    canvas.polygons([np.concatenate([left, right[::-1]])], _WHITE)
+
+
+def motes(canvas: Canvas, sketch: Sketch, batch: int, *, top: float) -> None:
+    """Paint small lights between row ``top`` and the bottom: pollen by day, fireflies at night."""
+    roll = sketch.roll(f"motes{batch}")
+    x, y = roll.uniform((0.0, top), (canvas.width, canvas.height), (9, 2)).T
+    radius = np.maximum(0.6, roll.uniform(0.0012, 0.0045, 9) * canvas.unit)
+    dots = [ellipse(u, v, r, r, corners=12) for u, v, r in zip(x, y, radius, strict=True)]
+    halos = [ellipse(u, v, 2.6 * r, 2.6 * r, corners=16) for u, v, r in zip(x, y, radius, strict=True)]
+    canvas.polygons(halos, sketch.palette.light, opacity=0.16)
+    canvas.polygons(dots, sketch.palette.light, opacity=0.75)
+
+
+def _rain(canvas: Canvas, sketch: Sketch, batch: int) -> None:
+    roll, unit = sketch.roll(f"rain{batch}"), canvas.unit
+    x, y = roll.uniform((-0.1, -0.1), (1.1, 1.0), (90, 2)).T * [[canvas.width], [canvas.height]]
+    long = roll.uniform(0.03, 0.09, 90) * unit
+    thin, lean = max(0.7, 0.0022 * unit), 0.22
+    drops: list[Points] = [
+        np.array([(u, v), (u + thin, v), (u - lean * d + thin, v + d), (u - lean * d, v + d)])
+        for u, v, d in zip(x, y, long, strict=True)
+    ]
+    canvas.polygons(drops, blend(_WHITE, sketch.palette.sky[2], 0.3), opacity=0.42)
+
+
+def _snow(canvas: Canvas, sketch: Sketch, batch: int) -> None:
+    roll, count = sketch.roll(f"snow{batch}"), 70
+    x, y = roll.uniform((0, 0), (canvas.width, canvas.height), (count, 2)).T
+    radius = np.maximum(0.6, (0.0015 + 0.008 * roll.random(count) ** 3) * canvas.unit)
+    flakes = [ellipse(u, v, r, r, corners=14) for u, v, r in zip(x, y, radius, strict=True)]
+    canvas.polygons(flakes, _WHITE, opacity=0.8)
