@@ -2,7 +2,7 @@
 
 | step | file | from -> to |
 |---|---|---|
-| 1 translate | `web/dialects/native.py`, `web/dialects/native_wire.py` | wire body -> `Draft` |
+| 1 translate | `web/dialects/native/surface.py`, `web/dialects/native/wire.py` | wire body -> `Draft` |
 | 2 canonicalise | `domain/request.py` | `Draft` -> `GenerationRequest` |
 | 3 identify | `domain/identity.py` | `GenerationRequest` -> `SeriesId`, `TaskId` (MD5, 32 hex digits) |
 | 4 claim, charge, enqueue | `service/submit.py`, `adapters/redis/tasks.py`, `adapters/redis/lua/claim.lua` | `TaskId` -> `Hit`, `Join`, `New`, `Replayed`, `Refused`, `KeyReused` or `Collision` |

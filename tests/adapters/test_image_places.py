@@ -12,7 +12,7 @@ import obstore
 import pytest
 
 from genonce.adapters.image_store import open_image_store
-from genonce.domain.errors import ConfigError, StoreUnavailable
+from genonce.domain.errors import ConfigError, ImagesUnavailable
 from tests.adapters.pictures import BUCKET, FOLDER, SERIES, aws, path_of, receipt_of, s3_server
 
 pytestmark = pytest.mark.anyio
@@ -42,7 +42,7 @@ async def test_a_bucket_serves_pictures_with_their_type_for_ever(s3: str) -> Non
     store = open_image_store(f"s3://{BUCKET}/typed", aws=aws(s3))
     receipt = receipt_of(b"fox", image_format="webp")
     await store.put(b"fox", receipt)
-    attributes = (await obstore.get_async(store.objects.store, path_of(receipt))).attributes
+    attributes = obstore.get(store.objects.store, path_of(receipt)).attributes
     assert attributes["Content-Type"] == "image/webp"
     assert "immutable" in attributes["Cache-Control"]
 
@@ -50,9 +50,9 @@ async def test_a_bucket_serves_pictures_with_their_type_for_ever(s3: str) -> Non
 async def test_a_missing_bucket_is_not_an_empty_one(s3: str) -> None:
     """Else every picture would be bought, and then not be stored."""
     store = open_image_store("s3://no-such-bucket/x", aws=aws(s3))
-    with pytest.raises(StoreUnavailable, match="not there: check IMAGE_STORE_URL"):
+    with pytest.raises(ImagesUnavailable, match="not there: check IMAGE_STORE_URL"):
         await store.find(SERIES, 0)
-    with pytest.raises(StoreUnavailable, match="not there: check IMAGE_STORE_URL"):
+    with pytest.raises(ImagesUnavailable, match="not there: check IMAGE_STORE_URL"):
         await store.put(b"fox", receipt_of(b"fox"))
 
 
@@ -70,7 +70,7 @@ async def test_a_server_that_is_gone_is_said_soon() -> None:
         store.delete(SERIES, 0),
         store.store_id(),
     ):
-        with pytest.raises(StoreUnavailable, match="IMAGE_STORE_URL") as caught:
+        with pytest.raises(ImagesUnavailable, match="IMAGE_STORE_URL") as caught:
             await call
         assert address not in str(caught.value)
         assert BUCKET not in str(caught.value)
@@ -88,7 +88,7 @@ async def test_a_server_that_refuses_the_credentials_is_said() -> None:
     async with server:
         port = server.sockets[0].getsockname()[1]
         store = open_image_store(f"s3://{BUCKET}", aws=aws(f"http://127.0.0.1:{port}"))
-        with pytest.raises(StoreUnavailable, match="refuses: check the credentials") as caught:
+        with pytest.raises(ImagesUnavailable, match="refuses: check the credentials") as caught:
             await store.find(SERIES, 0)
     assert caught.value.retry_after_s >= 10
 
@@ -97,7 +97,7 @@ async def test_a_file_where_a_folder_should_be_is_said_without_its_path(tmp_path
     store = open_image_store(tmp_path.as_uri(), aws={})
     (tmp_path / FOLDER[:2]).write_bytes(b"")
     for call in (store.put(b"fox", receipt_of(b"fox")), store.find(SERIES, 0)):
-        with pytest.raises(StoreUnavailable, match="IMAGE_STORE_URL") as caught:
+        with pytest.raises(ImagesUnavailable, match="IMAGE_STORE_URL") as caught:
             await call
         assert str(tmp_path) not in str(caught.value)
 
@@ -106,7 +106,7 @@ CHILD = """
 import asyncio, os, resource, sys
 import msgspec
 from genonce.adapters.image_store import open_image_store
-from genonce.domain.errors import StoreUnavailable
+from genonce.domain.errors import ImagesUnavailable
 from genonce.domain.series import Receipt
 
 async def main(trouble, url, receipt):
@@ -118,7 +118,7 @@ async def main(trouble, url, receipt):
         os.setuid(65534)
     try:
         await store.put(bytes(5000), msgspec.json.decode(receipt, type=Receipt))
-    except StoreUnavailable as error:
+    except ImagesUnavailable as error:
         print(error)
 
 asyncio.run(main(*sys.argv[1:]))

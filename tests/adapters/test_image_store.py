@@ -70,7 +70,7 @@ async def race(store: ObjectImageStore) -> None:
     standing = await asyncio.gather(*(store.put(data, receipt_of(data)) for data in pictures))
     assert all(receipt == standing[0] for receipt in standing)
     assert await store.find(SERIES, 0) == standing[0]
-    assert sorted(await store.objects.paths(FOLDER)) == [path_of(standing[0]), f"{FOLDER}/0.json"]
+    assert sorted(store.objects.paths(FOLDER)) == [path_of(standing[0]), f"{FOLDER}/0.json"]
 
 
 async def test_of_twenty_racers_one_receipt_stands(store: ObjectImageStore) -> None:
@@ -80,13 +80,13 @@ async def test_of_twenty_racers_one_receipt_stands(store: ObjectImageStore) -> N
 async def test_of_twenty_racers_over_a_dead_receipt_one_stands(store: ObjectImageStore) -> None:
     lost = receipt_of(b"lost")
     await store.put(b"lost", lost)
-    await store.objects.remove(path_of(lost))
+    store.objects.remove(path_of(lost))
     await race(store)
 
 
 async def test_a_crash_before_the_receipt_leaves_the_slot_empty(store: ObjectImageStore) -> None:
     receipt = receipt_of(b"fox")
-    await store.objects.put(path_of(receipt), b"fox", media_type="image/png")
+    store.objects.put(path_of(receipt), b"fox", media_type="image/png")
     assert await store.find(SERIES, 0) is None
     assert await store.put(b"fox", receipt) == receipt
     assert await store.find(SERIES, 0) == receipt
@@ -99,9 +99,9 @@ async def test_a_receipt_without_its_bytes_proves_nothing_and_blocks_nothing(
     lost, bought_again = receipt_of(b"fox"), receipt_of(b"another fox")
     await store.put(b"fox", lost)
     if left is None:
-        await store.objects.remove(path_of(lost))
+        store.objects.remove(path_of(lost))
     else:
-        await store.objects.put(path_of(lost), left, media_type="image/png")
+        store.objects.put(path_of(lost), left, media_type="image/png")
     assert await store.find(SERIES, 0) is None
     assert await store.put(b"another fox", bought_again) == bought_again
     assert await store.find(SERIES, 0) == bought_again
@@ -121,7 +121,7 @@ async def test_a_damaged_receipt_is_absent_and_is_replaced(
     store: ObjectImageStore, damaged: bytes
 ) -> None:
     receipt = receipt_of(b"fox")
-    await store.objects.put(f"{FOLDER}/0.json", damaged, media_type="application/json")
+    store.objects.put(f"{FOLDER}/0.json", damaged, media_type="application/json")
     assert await store.find(SERIES, 0) is None
     assert await store.put(b"fox", receipt) == receipt
     assert await store.find(SERIES, 0) == receipt
@@ -199,7 +199,7 @@ async def test_delete_takes_the_receipt_and_every_byte_of_its_slot_only(
     for receipt in receipts.values():
         await store.put(b"fox", receipt)
     orphan = receipt_of(b"never got its receipt", index=1)
-    await store.objects.put(path_of(orphan), b"never got its receipt", media_type="image/png")
+    store.objects.put(path_of(orphan), b"never got its receipt", media_type="image/png")
 
     assert await store.delete(SERIES, 1) is True
     assert await store.find(SERIES, 1) is None
@@ -214,10 +214,10 @@ async def test_delete_takes_the_receipt_and_every_byte_of_its_slot_only(
 async def test_a_delete_cut_short_is_finished_by_the_next(store: ObjectImageStore) -> None:
     receipt = receipt_of(b"fox")
     await store.put(b"fox", receipt)
-    await store.objects.remove(path_of(receipt))
+    store.objects.remove(path_of(receipt))
     assert await store.find(SERIES, 0) is None
     assert await store.delete(SERIES, 0) is True
-    assert await store.objects.paths(FOLDER) == []
+    assert store.objects.paths(FOLDER) == []
     assert await store.delete(SERIES, 0) is False
 
 

@@ -5,51 +5,49 @@ receipt; `store-id` tells stores apart. A picture is stored when its receipt is 
 have the size that the receipt says.
 """
 
+import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, cast
-from urllib.parse import unquote, urlsplit
+from functools import partial
+from typing import TypeVar
 from uuid import uuid4
 
 import msgspec
-from obstore.exceptions import BaseError
-from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore, S3Store
 
-from genonce.adapters.objects import Objects, Store
-from genonce.domain.errors import ConfigError, StoreUnavailable
+from genonce.adapters.object_stores import open_objects
+from genonce.adapters.objects import Objects
+from genonce.domain.errors import StoreUnavailable
 from genonce.domain.identity import SeriesId
 from genonce.domain.ports import StoredBytes
 from genonce.domain.series import MEDIA_TYPES, ImageKey, Receipt
 
-if TYPE_CHECKING:
-    # obstore has these names for type checkers only.
-    from obstore.store import ClientConfig, RetryConfig, S3Config
-
 KEY = re.compile(r"([0-9a-f]{32})-((?:0|[1-9][0-9]{0,8})-[0-9a-f]{32}\.(?:png|jpeg|webp))")
 STORE_ID = "store-id"
+PROBES = "probes"
+PROBE_BYTES = 65_536
+PROOF_S = 10.0
 ATTEMPTS = 5
 """Rounds of create, read, replace for one name; a round is lost only to a change made meanwhile."""
-# One request ends within 30 s, one with all its retries within a minute.
-_CLIENT: "ClientConfig" = {
-    "connect_timeout": timedelta(seconds=5),
-    "timeout": timedelta(seconds=30),
-}
-_RETRIES: "RetryConfig" = {
-    "max_retries": 2,
-    "retry_timeout": timedelta(seconds=30),
-    "backoff": {"max_backoff": timedelta(seconds=1)},
-}
+THREADS = 8
+WAITING_THREADS = 64
+"""They do nothing but wait for a bucket: as many as requests that may be under way."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectImageStore:
-    """ImageStore on objects; made by `open_image_store`."""
+    """ImageStore on objects; made by `open_image_store`.
+
+    Each call is one task of one thread. Cancelled, it still comes to its end there; a process that
+    ends waits for it, 30 s at most where a server is silent.
+    """
 
     objects: Objects
+    threads: Executor
 
     async def find(self, series: SeriesId, index: int) -> Receipt | None:
         """Return a slot's receipt; None too if it is damaged or its bytes are gone.
@@ -57,8 +55,7 @@ class ObjectImageStore:
         Raises:
             StoreUnavailable: the store does not answer, or refuses.
         """
-        found = await self.objects.get(_receipt_path(series, index))
-        return None if found is None else await self._proven(found.data, series, index)
+        return await self._run(partial(self._find, series, index))
 
     async def put(self, data: bytes, receipt: Receipt) -> Receipt:
         """Store bytes, then the receipt, unless the slot has one; returns the one that stands.
@@ -72,13 +69,7 @@ class ObjectImageStore:
         path = _bytes_path(receipt.image.key)
         if path is None or len(data) != receipt.bytes:
             raise ValueError("the receipt does not describe these bytes")
-        await self.objects.put(path, data, media_type=MEDIA_TYPES[receipt.image.format])
-        standing = await self._settle(receipt)
-        if standing.image.key != receipt.image.key:
-            # The slot has its picture: bytes of ours that stay behind must not look like a failure.
-            with suppress(StoreUnavailable):
-                await self.objects.remove(path)
-        return standing
+        return await self._run(partial(self._put, path, data, receipt))
 
     async def read(
         self, key: ImageKey, *, start: int = 0, end: int | None = None
@@ -95,16 +86,7 @@ class ObjectImageStore:
         if start < 0:
             raise ValueError("start is negative")
         path = _bytes_path(key)
-        if path is None:
-            return None
-        # A store reports a range with nothing in it like any other failure, so none is asked for.
-        if start > 0 or end == 0:
-            total = await self.objects.size(path)
-            if total is None:
-                return None
-            if start >= min(total, total if end is None else end):
-                return StoredBytes(data=b"", start=start, total=total)
-        return await self.objects.read(path, start=start, end=end)
+        return None if path is None else await self._run(partial(self._read, path, start, end))
 
     async def delete(self, series: SeriesId, index: int) -> bool:
         """Remove a slot's receipt and all bytes ever put for it; False if there was no receipt.
@@ -116,16 +98,7 @@ class ObjectImageStore:
         Raises:
             StoreUnavailable: the store does not answer, or refuses; perhaps half done.
         """
-        receipt = _receipt_path(series, index)
-        folder = _folder(series)
-        paths = await self.objects.paths(folder)
-        for path in paths:
-            if path.startswith(f"{folder}/{index}-"):
-                await self.objects.remove(path)
-        if receipt not in paths:
-            return False
-        await self.objects.remove(receipt)
-        return True
+        return await self._run(partial(self._delete, series, index))
 
     async def store_id(self) -> str:
         """Return the id written at the store's first use; all readers agree on it.
@@ -133,33 +106,42 @@ class ObjectImageStore:
         Raises:
             StoreUnavailable: the store does not answer, or refuses its first write.
         """
-        for _ in range(ATTEMPTS):
-            found = await self.objects.get(STORE_ID)
-            if found is not None:
-                return found.data.decode("ascii", "replace")
-            fresh = uuid4().hex
-            if await self.objects.create(STORE_ID, fresh.encode(), media_type="text/plain"):
-                return fresh
-        raise StoreUnavailable("The image store gives changing answers: check IMAGE_STORE_URL.")
+        return await self._run(self._store_id)
 
-    async def _settle(self, receipt: Receipt) -> Receipt:
+    async def _run(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self.threads, call)
+
+    def _find(self, series: SeriesId, index: int) -> Receipt | None:
+        found = self.objects.get(_receipt_path(series, index))
+        return None if found is None else self._proven(found.data, series, index)
+
+    def _put(self, path: str, data: bytes, receipt: Receipt) -> Receipt:
+        self.objects.put(path, data, media_type=MEDIA_TYPES[receipt.image.format])
+        standing = self._settle(receipt)
+        if standing.image.key != receipt.image.key:
+            # The slot has its picture: bytes of ours that stay behind must not look like a failure.
+            with suppress(StoreUnavailable):
+                self.objects.remove(path)
+        return standing
+
+    def _settle(self, receipt: Receipt) -> Receipt:
         """Write the receipt if none stands; a damaged one, or one without bytes, gives way."""
         series, index = receipt.image.series, receipt.image.index
         path, data = _receipt_path(series, index), msgspec.json.encode(receipt)
         for _ in range(ATTEMPTS):
-            if await self.objects.create(path, data, media_type="application/json"):
+            if self.objects.create(path, data, media_type="application/json"):
                 return receipt
-            found = await self.objects.get(path)
+            found = self.objects.get(path)
             if found is None:
                 continue
-            standing = await self._proven(found.data, series, index)
+            standing = self._proven(found.data, series, index)
             if standing is not None:
                 return standing
-            if await self.objects.replace(path, data, stale=found, media_type="application/json"):
+            if self.objects.replace(path, data, stale=found, media_type="application/json"):
                 return receipt
         raise StoreUnavailable("The image store gives changing answers: check IMAGE_STORE_URL.")
 
-    async def _proven(self, data: bytes, series: SeriesId, index: int) -> Receipt | None:
+    def _proven(self, data: bytes, series: SeriesId, index: int) -> Receipt | None:
         """The receipt, if it is this slot's and its bytes are there in full."""
         try:
             receipt = msgspec.json.decode(data, type=Receipt)
@@ -169,7 +151,38 @@ class ObjectImageStore:
         path = _bytes_path(image.key)
         if path is None or (image.series, image.index) != (series, index):
             return None
-        return receipt if await self.objects.size(path) == receipt.bytes else None
+        return receipt if self.objects.size(path) == receipt.bytes else None
+
+    def _read(self, path: str, start: int, end: int | None) -> StoredBytes | None:
+        # A store reports a range with nothing in it like any other failure, so none is asked for.
+        if start > 0 or end == 0:
+            total = self.objects.size(path)
+            if total is None:
+                return None
+            if start >= min(total, total if end is None else end):
+                return StoredBytes(data=b"", start=start, total=total)
+        return self.objects.read(path, start=start, end=end)
+
+    def _delete(self, series: SeriesId, index: int) -> bool:
+        folder, receipt = _folder(series), _receipt_path(series, index)
+        paths = self.objects.paths(folder)
+        for path in paths:
+            if path.startswith(f"{folder}/{index}-"):
+                self.objects.remove(path)
+        if receipt not in paths:
+            return False
+        self.objects.remove(receipt)
+        return True
+
+    def _store_id(self) -> str:
+        for _ in range(ATTEMPTS):
+            found = self.objects.get(STORE_ID)
+            if found is not None:
+                return found.data.decode("ascii", "replace")
+            fresh = uuid4().hex
+            if self.objects.create(STORE_ID, fresh.encode(), media_type="text/plain"):
+                return fresh
+        raise StoreUnavailable("The image store gives changing answers: check IMAGE_STORE_URL.")
 
 
 def open_image_store(url: str, *, aws: Mapping[str, str]) -> ObjectImageStore:
@@ -184,47 +197,9 @@ def open_image_store(url: str, *, aws: Mapping[str, str]) -> ObjectImageStore:
     Raises:
         ConfigError: names IMAGE_STORE_URL.
     """
-    try:
-        match url.partition("://")[0]:
-            case "file":
-                return _on(LocalStore(_directory(url), automatic_cleanup=True, mkdir=True))
-            case "memory":
-                return _on(MemoryStore())
-            case "s3":
-                return _on(_open_s3(url, {name: value for name, value in aws.items() if value}))
-            case "gs":
-                return _on(GCSStore.from_url(url, client_options=_CLIENT, retry_config=_RETRIES))
-            case "az":
-                return _on(AzureStore.from_url(url, client_options=_CLIENT, retry_config=_RETRIES))
-            case _:
-                raise ValueError("it must start with file://, s3://, gs://, az:// or memory://")
-    except (BaseError, OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ConfigError(f"IMAGE_STORE_URL cannot be used: {reason}") from error
-
-
-def _on(store: Store) -> ObjectImageStore:
-    return ObjectImageStore(Objects(store))
-
-
-def _directory(url: str) -> Path:
-    parts = urlsplit(url)
-    path = Path(unquote(parts.path))
-    if parts.netloc not in ("", "localhost") or parts.query or parts.fragment or path == Path("/"):
-        raise ValueError("a directory is written file:///path, with %23 for # and %3F for ?")
-    return path
-
-
-def _open_s3(url: str, aws: Mapping[str, str]) -> S3Store:
-    given: dict[str, object] = {**aws, "virtual_hosted_style_request": False}
-    # Not every S3-compatible server knows how to delete many objects at once.
-    given["disable_bulk_delete"] = True
-    return S3Store.from_url(
-        url,
-        config=cast("S3Config", given),
-        client_options={**_CLIENT, "allow_http": aws.get("endpoint", "").startswith("http://")},
-        retry_config=_RETRIES,
-    )
+    threads = THREADS if url.startswith(("file:", "memory:")) else WAITING_THREADS
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="image-store")
+    return ObjectImageStore(open_objects(url, aws=aws), pool)
 
 
 def _folder(series: SeriesId) -> str:

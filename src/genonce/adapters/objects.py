@@ -1,6 +1,5 @@
 """Named objects in a directory, a bucket or memory (obstore): create-if-absent, replace-if-same."""
 
-import asyncio
 import errno
 import fcntl
 import os
@@ -22,12 +21,12 @@ from obstore.exceptions import (
 )
 from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore, S3Store
 
-from genonce.domain.errors import StoreUnavailable
+from genonce.domain.errors import ImagesUnavailable
 from genonce.domain.ports import StoredBytes
 
 if TYPE_CHECKING:
     # obstore has these names for type checkers only.
-    from obstore import GetOptions, ObjectMeta, PutMode, UpdateVersion
+    from obstore import GetOptions, PutMode, UpdateVersion
 
 CACHE_CONTROL = "max-age=31536000, immutable"
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -50,7 +49,11 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Objects:
-    """Objects by path. Every method raises StoreUnavailable if the store is away or refuses.
+    """Objects by path; every method blocks, and raises StoreUnavailable if the store is away.
+
+    Blocking, because obstore's awaitables abort one process in four that ends soon after one: its
+    threads then enter an interpreter that is gone. They also cost more than a thread of our own.
+    Source: https://github.com/lancedb/lancedb/pull/4175 (the same fault), notes/dependencies.md
 
     Writes are whole or not at all. What was created or replaced, and what was put into the same
     folder before it, outlasts a power loss.
@@ -58,80 +61,72 @@ class Objects:
 
     store: Store
 
-    async def get(self, path: str) -> Found | None:
+    def get(self, path: str) -> Found | None:
         """The whole object; None if there is none."""
         with suppress(FileNotFoundError), _translated():
-            data, meta = await self._fetch(path, {})
+            result = obstore.get(self.store, path)
             # obstore gives None in these, and refuses to take it back.
             version: UpdateVersion = {}
-            if meta["e_tag"] is not None:
-                version["e_tag"] = meta["e_tag"]
-            if meta["version"] is not None:
-                version["version"] = meta["version"]
-            return Found(data=data, version=version)
+            if result.meta["e_tag"] is not None:
+                version["e_tag"] = result.meta["e_tag"]
+            if result.meta["version"] is not None:
+                version["version"] = result.meta["version"]
+            return Found(data=bytes(result.bytes()), version=version)
         return None
 
-    async def read(self, path: str, *, start: int, end: int | None) -> StoredBytes | None:
+    def read(self, path: str, *, start: int, end: int | None) -> StoredBytes | None:
         """A range that starts inside the object and is not empty; None if there is no object."""
         with suppress(FileNotFoundError), _translated():
             # An end past the object is cut by every store.
             reach: GetOptions = {"range": {"offset": start} if end is None else (start, end)}
-            data, meta = await self._fetch(path, reach)
-            return StoredBytes(data=data, start=start, total=meta["size"])
+            result = obstore.get(self.store, path, options=reach)
+            data = bytes(result.bytes())
+            return StoredBytes(data=data, start=start, total=result.meta["size"])
         return None
 
-    async def size(self, path: str) -> int | None:
+    def size(self, path: str) -> int | None:
         """Bytes of an object; None if there is none."""
         with suppress(FileNotFoundError), _translated():
-            return (await obstore.head_async(self.store, path))["size"]
+            return obstore.head(self.store, path)["size"]
         return None
 
-    async def paths(self, folder: str) -> list[str]:
+    def paths(self, folder: str) -> list[str]:
         """Paths of the objects straight in a folder."""
         with _translated():
-            listed = await obstore.list_with_delimiter_async(self.store, folder)
+            listed = obstore.list_with_delimiter(self.store, folder)
         return [entry["path"] for entry in listed["objects"]]
 
-    async def put(self, path: str, data: bytes, *, media_type: str) -> None:
+    def put(self, path: str, data: bytes, *, media_type: str) -> None:
         """Write an object, whether or not there is one."""
         with _translated(missing=False):
-            await self._write(path, data, mode="overwrite", media_type=media_type)
+            self._write(path, data, mode="overwrite", media_type=media_type)
 
-    async def create(self, path: str, data: bytes, *, media_type: str) -> bool:
+    def create(self, path: str, data: bytes, *, media_type: str) -> bool:
         """Write an object unless there is one; False if there is."""
         with suppress(AlreadyExistsError), _translated(missing=False):
-            await self._write(path, data, mode="create", media_type=media_type)
+            self._write(path, data, mode="create", media_type=media_type)
             return True
         return False
 
-    async def replace(self, path: str, data: bytes, *, stale: Found, media_type: str) -> bool:
+    def replace(self, path: str, data: bytes, *, stale: Found, media_type: str) -> bool:
         """Write an object over the one that was read; False if it has changed since."""
         with suppress(FileNotFoundError, PreconditionError), _translated():
             if isinstance(self.store, LocalStore):
-                return await asyncio.to_thread(
-                    _replace_synced, self.store, path, data, stale=stale.data
-                )
-            await self._write(path, data, mode=stale.version, media_type=media_type)
+                return _replace_file(self.store, path, data, stale=stale.data)
+            self._write(path, data, mode=stale.version, media_type=media_type)
             return True
         return False
 
-    async def remove(self, path: str) -> None:
+    def remove(self, path: str) -> None:
         """Remove an object, if there is one."""
         with suppress(FileNotFoundError), _translated():
-            await obstore.delete_async(self.store, path)
+            obstore.delete(self.store, path)
 
-    async def _fetch(self, path: str, options: "GetOptions") -> "tuple[bytes, ObjectMeta]":
+    def _write(self, path: str, data: bytes, *, mode: "PutMode", media_type: str) -> None:
         if isinstance(self.store, LocalStore):
-            # Files: one thread for all steps costs half of what obstore's await for each does.
-            return await asyncio.to_thread(_fetch_file, self.store, path, options)
-        result = await obstore.get_async(self.store, path, options=options)
-        return bytes(await result.bytes_async()), result.meta
-
-    async def _write(self, path: str, data: bytes, *, mode: "PutMode", media_type: str) -> None:
-        if isinstance(self.store, LocalStore):
-            await asyncio.to_thread(_write_synced, self.store, path, data, mode=mode)
+            _write_file(self.store, path, data, mode=mode)
             return
-        await obstore.put_async(
+        obstore.put(
             self.store,
             path,
             data,
@@ -142,12 +137,7 @@ class Objects:
         )
 
 
-def _fetch_file(store: LocalStore, path: str, options: "GetOptions") -> "tuple[bytes, ObjectMeta]":
-    result = obstore.get(store, path, options=options)
-    return bytes(result.bytes()), result.meta
-
-
-def _write_synced(store: LocalStore, path: str, data: bytes, *, mode: "PutMode") -> None:
+def _write_file(store: LocalStore, path: str, data: bytes, *, mode: "PutMode") -> None:
     """Write a file and sync it, which obstore never does; a name created is synced with it.
 
     The sync of a folder's last name covers those before it. New folders above need none of their
@@ -171,7 +161,7 @@ def _sync(name: str) -> None:
             os.close(descriptor)
 
 
-def _replace_synced(store: LocalStore, path: str, data: bytes, *, stale: bytes) -> bool:
+def _replace_file(store: LocalStore, path: str, data: bytes, *, stale: bytes) -> bool:
     """Replace a file that still holds ``stale``; obstore has no conditional write for files.
 
     The lock is among replacers: whoever creates finds the file there, and leaves it.
@@ -182,7 +172,7 @@ def _replace_synced(store: LocalStore, path: str, data: bytes, *, stale: bytes) 
         fcntl.flock(folder, fcntl.LOCK_EX)
         if place.read_bytes() != stale:
             return False
-        _write_synced(store, path, data, mode="overwrite")
+        _write_file(store, path, data, mode="overwrite")
         os.fsync(folder)
         return True
     finally:
@@ -191,7 +181,7 @@ def _replace_synced(store: LocalStore, path: str, data: bytes, *, stale: bytes) 
 
 @contextmanager
 def _translated(*, missing: bool = True) -> Iterator[None]:
-    """Turn obstore's failures into StoreUnavailable; those that are answers pass.
+    """Turn obstore's failures into ImagesUnavailable; those that are answers pass.
 
     Args:
         missing: a missing object is an answer.
@@ -207,25 +197,25 @@ def _translated(*, missing: bool = True) -> Iterator[None]:
         raise _unavailable(error) from error
 
 
-def _unavailable(error: Exception) -> StoreUnavailable:
+def _unavailable(error: Exception) -> ImagesUnavailable:
     text = str(error)
     if _os_error(error, text) in FULL:
-        return StoreUnavailable(
+        return ImagesUnavailable(
             "The image store is full: make room behind IMAGE_STORE_URL.", retry_after_s=OPERATOR_S
         )
     if (
         isinstance(error, PermissionDeniedError | UnauthenticatedError)
         or _os_error(error, text) in DENIED
     ):
-        return StoreUnavailable(
+        return ImagesUnavailable(
             "The image store refuses: check the credentials and rights behind IMAGE_STORE_URL.",
             retry_after_s=OPERATOR_S,
         )
     if isinstance(error, FileNotFoundError) or NO_BUCKET.search(text):
-        return StoreUnavailable(
+        return ImagesUnavailable(
             "The image store is not there: check IMAGE_STORE_URL.", retry_after_s=OPERATOR_S
         )
-    return StoreUnavailable("The image store does not answer: check IMAGE_STORE_URL.")
+    return ImagesUnavailable("The image store does not answer: check IMAGE_STORE_URL.")
 
 
 def _os_error(error: Exception, text: str) -> int | None:

@@ -21,7 +21,7 @@ from genonce.client import GenonceClient
 from genonce.client_errors import ServiceError
 
 INTERRUPTED = 130
-GREETING_S = 10.0
+GREETING_S = 3.0
 """How long a service that has not answered yet is waited for."""
 OUTAGE_S = 900.0
 """How long one that answered before is waited for."""
@@ -118,11 +118,15 @@ async def _batch(given: Given, out: Path) -> bool:
     """Run a batch; True if every line is done."""
     total = await _count(given.file)
     folder = Folder(out)
-    manifest = Manifest(folder, source="stdin" if given.file == STDIN else Path(given.file).name)
+    source = "stdin" if given.file == STDIN else Path(given.file).name
     with Meter(total=total) as meter:
         async with _service(given, meter) as client:
             run = BatchRun(
-                client=client, folder=folder, manifest=manifest, meter=meter, model=given.model
+                client=client,
+                folder=folder,
+                manifest=Manifest(folder, source=source),
+                meter=meter,
+                model=given.model,
             )
             with _account(run) as ended:
                 ended.append(await run.run(read_lines(given.file), concurrency=given.concurrency))

@@ -15,7 +15,7 @@ from genonce.client_errors import ServiceError
 
 REPEATED = "repeated"
 """Asks for nothing beyond what lines before it ask for."""
-VERDICTS = ("hit", "joined", "extended", "new", REPEATED, "refused")
+VERDICTS = ("hit", "joined", "extended", "new", REPEATED, "failed", "refused")
 
 Planned = Plan | Verdict
 

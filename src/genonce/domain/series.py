@@ -82,8 +82,6 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     purchases: int = 0
     failures: int = 0
     unknowns: int = 0
-    job_id: str = ""
-    """The provider's own job id, where a former holder had one."""
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from litestar.response import Response
 
 from genonce.service.pictures import Pictures
 from genonce.web.dialect import Dialect, Services
-from genonce.web.dialects.native import NATIVE
+from genonce.web.dialects.native.surface import NATIVE
 from genonce.web.errors import BODY_MAX, error_facts
 from genonce.web.files import image_handlers
 from genonce.web.messages import language_of

@@ -48,6 +48,10 @@ class Canvas:
         """Return the length that drawings are measured by: the shorter side, in pixels."""
         return float(min(self.image.size))
 
+    def rectangle(self, box: Box, fill: Fill) -> None:
+        """Paint the pixels of ``box``: left, top, right and bottom, the last two not included."""
+        self.image.paste(_filling(fill, box), box)
+
     def stamp(self, pieces: Sequence[Piece], fill: Fill, *, opacity: float = 1.0) -> None:
         """Paint the union of ``pieces``, edges smooth; what lies outside the image is cut off."""
         box = self._box([piece.points for piece in pieces])

@@ -6,13 +6,12 @@ from typing import Final
 
 import numpy as np
 
-from genonce.adapters.providers.builtin_canvas import Canvas, Fade
+from genonce.adapters.providers.builtin_canvas import Box, Canvas, Fade
 from genonce.adapters.providers.builtin_colour import Lch, lighter
 from genonce.adapters.providers.builtin_figures import icon_of
 from genonce.adapters.providers.builtin_lexicon import Subject
 from genonce.adapters.providers.builtin_shapes import (
     Piece,
-    Points,
     drawing,
     drawn,
     ellipse,
@@ -49,35 +48,34 @@ _MOTIFS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tile:
-    """One rectangle of the poster, in pixels."""
+    """One rectangle of the poster, in whole pixels, so that neighbours meet without a seam."""
 
     name: str
-    left: float
-    top: float
-    width: float
-    height: float
-
-    def corners(self) -> Points:
-        """Return the rectangle, half a pixel larger so that no seam shows."""
-        right, bottom = self.left + self.width + 0.5, self.top + self.height + 0.5
-        left, top = self.left - 0.5, self.top - 0.5
-        return np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
+    box: Box
 
     def quarters(self) -> list["Tile"]:
         """Return the four tiles that fill this one."""
-        w, h = self.width / 2, self.height / 2
+        left, top, right, bottom = self.box
+        columns, rows = (left, (left + right) // 2, right), (top, (top + bottom) // 2, bottom)
         return [
-            Tile(name=f"{self.name}.{k}", left=self.left + k % 2 * w, top=self.top + k // 2 * h,
-                 width=w, height=h)
-            for k in range(4)
-        ]  # fmt: skip
+            Tile(
+                name=f"{self.name}.{row}{column}",
+                box=(columns[column], rows[row], columns[column + 1], rows[row + 1]),
+            )
+            for row, column in np.ndindex(2, 2)
+        ]
 
     def fitted(self, pieces: list[Piece], *, quarter_turns: int) -> list[Piece]:
         """Return ``pieces``, cut off at the unit square, turned and stretched over this tile."""
+        left, top, right, bottom = self.box
         c, s = ((1, 0), (0, 1), (-1, 0), (0, -1))[quarter_turns % 4]
         turn = np.array([(c, s), (-s, c)], dtype=float)
-        size, corner = (self.width, self.height), (self.left, self.top)
-        return [Piece(((p.clip(0.0, 1.0) - 0.5) @ turn + 0.5) * size + corner, hole) for p, hole in pieces]
+        # A polygon's last row and column are painted too: half a pixel less keeps it in the tile.
+        size = (right - left - 0.5, bottom - top - 0.5)
+        return [
+            Piece(((points.clip(0.0, 1.0) - 0.5) @ turn + 0.5) * size + (left, top), hole)
+            for points, hole in pieces
+        ]
 
 
 def geometric(canvas: Canvas, sketch: Sketch) -> list[Layer]:
@@ -103,15 +101,17 @@ class Poster:
     def block(self, name: str, *, row: int, column: int, span: int) -> Tile:
         """Return the tile of ``span`` rows and columns at ``row`` and ``column``."""
         rows, columns = self.shape
-        h, w = self.canvas.height / rows, self.canvas.width / columns
-        return Tile(name=name, left=column * w, top=row * h, width=span * w, height=span * h)
+        w, h = self.canvas.width / columns, self.canvas.height / rows
+        edges = (column * w, row * h, (column + span) * w, (row + span) * h)
+        left, top, right, bottom = map(round, edges)
+        return Tile(name=name, box=(left, top, right, bottom))
 
     def layers(self) -> list[Layer]:
         """Return one layer a tile; each step splits one more tile in four."""
         emblems, taken = self._emblems()
         rows, columns = self.shape
         free = [(r, c) for r in range(rows) for c in range(columns) if (r, c) not in taken]
-        self.sketch.roll("order").shuffle(free)
+        self.sketch.roll(f"order{self.sketch.steps}").shuffle(free)
         tiles = [self.block(f"tile{r}-{c}", row=r, column=c, span=1) for r, c in free]
         split = min(self.sketch.steps, len(tiles) * 2 // 3)
         parts = [part for tile in tiles[:split] for part in tile.quarters()]
@@ -154,15 +154,12 @@ class Poster:
 
     def _ground(self) -> None:
         sky = self.sketch.palette.sky
-        whole = Tile(
-            name="", left=0, top=0, width=self.canvas.width, height=self.canvas.height
-        )
-        self.canvas.polygons([whole.corners()], Fade(sky[0], sky[3]))
+        self.canvas.rectangle((0, 0, *self.canvas.image.size), Fade(sky[0], sky[3]))
 
     def _tile(self, tile: Tile) -> None:
         roll = self.sketch.roll(tile.name)
         ground, ink = self._pair(roll)
-        self.canvas.polygons([tile.corners()], ground)
+        self.canvas.rectangle(tile.box, ground)
         calm = "minimal" in self.sketch.scene.moods or "calm" in self.sketch.scene.moods
         if roll.random() < (0.55 if calm else 0.08):
             return
@@ -175,9 +172,9 @@ class Poster:
         colour = self.sketch.colour_of(subject)
         if abs(colour[0] - disc[0]) < _LEAST_CONTRAST * 1.5:
             disc = lighter(disc, 0.35 if colour[0] < 0.5 else -0.35)
-        middle = (tile.left + tile.width / 2, tile.top + tile.height / 2)
-        side = min(tile.width, tile.height)
-        self.canvas.polygons([tile.corners()], ground)
+        left, top, right, bottom = tile.box
+        middle, side = ((left + right) / 2, (top + bottom) / 2), min(right - left, bottom - top)
+        self.canvas.rectangle(tile.box, ground)
         ring = ellipse(*middle, 0.46 * side, 0.46 * side, corners=90)
         self.canvas.polygons([ring], Fade(lighter(disc, 0.04), lighter(disc, -0.04)))
         foot, size = middle[1] + 0.3 * side, 0.6 * side

@@ -110,7 +110,7 @@ _MOODS: Final[Mapping[str, str]] = {
     "dark": "dark gloomy shadow shadowy noir gothic 黑暗 暗",
     "bright": "bright light luminous radiant shiny 明亮 亮",
     "foggy": "foggy fog mist misty haze hazy smoke 雾 烟 🌫",
-    "stormy": "stormy storm tempest dramatic 暴风 风暴",
+    "stormy": "stormy storm tempest dramatic lightning thunder thunderstorm ⚡ ⛈ 暴风 风暴",
     "calm": "calm peaceful serene quiet tranquil soft gentle pastel 平静 宁静",
     "vivid": "vivid vibrant colorful colourful neon saturated psychedelic 鲜艳 多彩",
     "minimal": "minimal minimalist minimalism simple clean empty 简约 极简",

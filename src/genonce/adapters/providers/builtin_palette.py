@@ -77,6 +77,7 @@ _TIME_CHANCES: Final = {"day": 0.30, "sunrise": 0.28, "sunset": 0.27, "night": 0
 _TIME_SUBJECTS: Final = {"night": ("moon", "star"), "day": ("rainbow", "snow", "sun")}
 _FULL_TURN: Final = 360.0
 _NEUTRAL_CHROMA: Final = 0.03
+_LIGHT: Final = 0.7
 _USUAL_GUIDANCE: Final = 7.0
 
 
@@ -91,7 +92,8 @@ def time_of_day(scene: Scene, roll: np.random.Generator) -> str:
             return time
     if "dark" in scene.moods:
         return "night"
-    return "day" if "bright" in scene.moods and chance == "night" else chance
+    gloomy = chance == "night" and (scene.colours or scene.moods & {"bright", "calm"})
+    return "sunrise" if gloomy else chance
 
 
 def palette_for(scene: Scene, *, guidance: float, roll: np.random.Generator) -> Palette:
@@ -130,8 +132,12 @@ def _tinted(colour: Lch, name: Lch, anchor: float, lean: float) -> Lch:
     drift = (hue - anchor + _FULL_TURN / 2) % _FULL_TURN - _FULL_TURN / 2
     if name[1] < _NEUTRAL_CHROMA:
         return (0.45 * lightness + 0.55 * name[0], 0.25 * chroma, hue)
-    turned = (name[2] + max(-14.0, min(14.0, 0.15 * drift)) + lean) % _FULL_TURN
-    return (0.72 * lightness + 0.28 * name[0], max(0.45 * name[1], 0.4 * chroma), turned)
+    pull = 0.46 if name[0] > _LIGHT else 0.28
+    lightness = (1.0 - pull) * lightness + pull * name[0]
+    # Yellow in the shade looks like olive unless it leans to red, as gold does.
+    warm = 42.0 * max(0.0, name[0] - lightness) * (60.0 < name[2] < 120.0)
+    turned = (name[2] - warm + max(-14.0, min(14.0, 0.15 * drift)) + lean) % _FULL_TURN
+    return (lightness, max(0.6 * name[1], 0.4 * chroma), turned)
 
 
 def _pale(colour: Lch) -> Lch:

@@ -20,6 +20,7 @@ _CHANCES: Final = (
     "tower", "flower", "butterfly", "star", "moon", "sun", "cloud", "palm", "city", "desert",
 )  # fmt: skip
 _MOST_BY_CHANCE: Final = 3
+_SHINING: Final = frozenset(("sun", "moon", "star", "cloud", "snow", "bolt", "desert"))
 _BRIGHT: Final = frozenset(("flower", "balloon", "heart", "butterfly", "mushroom", "car", "robot"))
 
 
@@ -41,6 +42,8 @@ class Sketch(msgspec.Struct, frozen=True, kw_only=True):
             return NAMED[subject.colour]
         if subject.name == "fire":
             return NAMED["orange"]
+        if subject.name in _SHINING:
+            return self.palette.light
         if subject.name in _BRIGHT:
             return self.palette.accent
         return lighter(self.palette.near, -0.03)

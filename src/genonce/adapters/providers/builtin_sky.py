@@ -16,7 +16,7 @@ from genonce.adapters.providers.builtin_sketch import Layer, Sketch
 
 # Clouds and gradients are smooth: this many pixels on the shorter side are enough at any size.
 _FINEST: Final = 256
-_STARS_A_BATCH: Final = 70
+_STARS_A_BATCH: Final = 130
 _DARK_SKY: Final = 0.42
 _RAINBOW_HUES: Final = (25.0, 55.0, 95.0, 145.0, 220.0, 265.0, 305.0)
 _SIGNS: Final = ("heart", "eye")
@@ -68,7 +68,7 @@ class Sky:
     def _gradient(self) -> None:
         height, width = self.clouds.shape
         down = np.linspace(0.0, self.canvas.height / self.horizon, height, dtype=np.float32)
-        waver = octave(self.sketch.roll("waver"), width=width, height=height, cells=2, stretch=2)
+        waver = octave(self.sketch.roll(f"waver{self.sketch.steps}"), width=width, height=height, cells=2, stretch=2)
         at = (np.sqrt(down.clip(0.0, 1.0)) ** 1.6)[:, None] + 0.05 * waver
         small = Image.fromarray((at.clip(0.0, 1.0) * 255.0).astype(np.uint8))
         small.putpalette(ramp(self.sketch.palette.sky).tobytes())
@@ -78,7 +78,7 @@ class Sky:
     def _star_batches(self) -> int:
         if not self.is_dark or "star" in self.sketch.scene.banned:
             return 0
-        return 2 + self.sketch.steps // 6 + 3 * self.sketch.scene.shows("star")
+        return 1 + self.sketch.steps // 10 + 2 * self.sketch.scene.shows("star")
 
     def _stars(self, batch: int) -> None:
         roll = self.sketch.roll(f"stars{batch}")
@@ -171,8 +171,9 @@ class Sky:
         self.canvas.polygons(seas, blend(colour, self.sketch.palette.sky[1], 0.4), opacity=0.35)
 
     def _grow(self, k: int) -> None:
+        """Add one octave to the clouds; another number of steps has other clouds."""
         height, width = self.clouds.shape
-        roll = self.sketch.roll(f"cloud{k}")
+        roll = self.sketch.roll(f"cloud{k}-{self.sketch.steps}")
         layer = octave(roll, width=width, height=height, cells=2.6 * 2**k, stretch=2.6)
         self.clouds[:] += layer * np.float32(0.55**k)
 

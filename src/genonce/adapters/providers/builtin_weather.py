@@ -12,12 +12,13 @@ from genonce.adapters.providers.builtin_shapes import Points, ellipse
 from genonce.adapters.providers.builtin_sketch import Layer, Sketch
 
 _FOG_GRAIN: Final = 4
+_DROPS: Final = 130
 _WHITE: Final = (0.98, 0.005, 240.0)
 
 
 def weather(canvas: Canvas, sketch: Sketch, *, horizon: float) -> list[Layer]:
     """Return what falls or floats in front of the whole picture."""
-    scene, batches = sketch.scene, 2 + sketch.steps // 7
+    scene, batches = sketch.scene, 1 + sketch.steps // 10
     layers: list[Layer] = []
     if "foggy" in scene.moods:
         layers += [partial(fog, canvas, sketch, f"fog{k}", horizon=horizon) for k in range(2)]
@@ -64,8 +65,8 @@ def motes(canvas: Canvas, sketch: Sketch, batch: int, *, top: float) -> None:
 
 def _rain(canvas: Canvas, sketch: Sketch, batch: int) -> None:
     roll, unit = sketch.roll(f"rain{batch}"), canvas.unit
-    x, y = roll.uniform((-0.1, -0.1), (1.1, 1.0), (90, 2)).T * [[canvas.width], [canvas.height]]
-    long = roll.uniform(0.03, 0.09, 90) * unit
+    x, y = roll.uniform((-0.1, -0.1), (1.1, 1.0), (_DROPS, 2)).T * [[canvas.width], [canvas.height]]
+    long = roll.uniform(0.03, 0.09, _DROPS) * unit
     thin, lean = max(0.7, 0.0022 * unit), 0.22
     drops: list[Points] = [
         np.array([(u, v), (u + thin, v), (u - lean * d + thin, v + d), (u - lean * d, v + d)])
@@ -75,7 +76,7 @@ def _rain(canvas: Canvas, sketch: Sketch, batch: int) -> None:
 
 
 def _snow(canvas: Canvas, sketch: Sketch, batch: int) -> None:
-    roll, count = sketch.roll(f"snow{batch}"), 70
+    roll, count = sketch.roll(f"snow{batch}"), 100
     x, y = roll.uniform((0, 0), (canvas.width, canvas.height), (count, 2)).T
     radius = np.maximum(0.6, (0.0015 + 0.008 * roll.random(count) ** 3) * canvas.unit)
     flakes = [ellipse(u, v, r, r, corners=14) for u, v, r in zip(x, y, radius, strict=True)]

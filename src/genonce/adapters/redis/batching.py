@@ -5,6 +5,7 @@ Source: docs/decisions/0006-redis.md
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -144,10 +145,8 @@ class BatchingRedis:
 
     async def _drop(self, connection: Connection) -> None:
         """Close a connection whose replies can no longer be told apart."""
-        try:
+        with contextlib.suppress(*_AWAY):  # it is gone either way
             await connection.disconnect(nowait=True)
-        except _AWAY:
-            return  # it is gone either way
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -155,7 +154,8 @@ class BatchingRedis:
             sender.cancel()
         await asyncio.gather(*self._senders, return_exceptions=True)
         for connection in self._idle:
-            await self._drop(connection)
+            with contextlib.suppress(*_AWAY):  # it is gone either way
+                await connection.disconnect()
 
 
 def _settle_error(future: asyncio.Future[Any], error: ResponseError) -> None:

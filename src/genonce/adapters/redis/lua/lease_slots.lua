@@ -14,7 +14,8 @@ local series = ARGV[4] .. record[4]
 local request = redis.call('HGET', series, 'request')
 if not request then return {} end
 
-local now_ms = math.floor(now_us() / 1000)
+local now = now_us()
+local now_ms = math.floor(now / 1000)
 local started = tonumber(record[5] or now_ms)
 local answer = {record[4], request, n, now_ms - started}
 for position, slot in ipairs(redis.call('HMGET', series, unpack(slot_names(n)))) do
@@ -25,7 +26,7 @@ for position, slot in ipairs(redis.call('HMGET', series, unpack(slot_names(n))))
   elseif open.until_ms > now_ms then
     answer[#answer + 1] = 'h|' .. whole(open.until_ms - now_ms)
   else
-    open.fence = math.max(open.fence + 1, now_ms)
+    open.fence = math.max(open.fence + 1, now)
     open.until_ms = now_ms + ARGV[2]
     write_open(series, position - 1, open)
     answer[#answer + 1] = table.concat({'l', whole(open.fence), open.sent, open.purchases,

@@ -20,8 +20,8 @@ from genonce.service.plan import Forecast
 from genonce.service.submit import Claimed
 from genonce.web.auth import address_of, caller_of
 from genonce.web.dialect import Dialect, Rendering, Services
-from genonce.web.dialects.native_paths import PATHS
-from genonce.web.dialects.native_wire import (
+from genonce.web.dialects.native.paths import PATHS
+from genonce.web.dialects.native.wire import (
     STATUS_WORDS,
     AllowanceBody,
     BoundsBody,

@@ -1,0 +1,115 @@
+"""The style "mosaic" of the built-in renderer: a view laid in stones of uneven shape."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from genonce.adapters.providers.builtin_canvas import Canvas
+from genonce.adapters.providers.builtin_colour import blend, rgb
+from genonce.adapters.providers.builtin_landscape import landscape
+from genonce.adapters.providers.builtin_noise import Field
+from genonce.adapters.providers.builtin_sketch import Layer, Sketch
+
+_SCOUT: Final = 224
+"""Shorter side, in pixels, of the view that gives the stones their colours."""
+_MARGIN: Final = 2
+"""Stones around the picture, so that every pixel has its neighbours."""
+_GROUT: Final = 0.05
+"""Width of the joints, beside a stone's."""
+
+
+def mosaic(canvas: Canvas, sketch: Sketch) -> list[Layer]:
+    """Return the layers of a mosaic: first the view, then its stones row by row."""
+    scale = min(1.0, _SCOUT / canvas.unit)
+    size = (max(8, round(canvas.width * scale)), max(8, round(canvas.height * scale)))
+    view = Canvas(Image.new("RGB", size))
+    floor = Floor.of(canvas, sketch, view)
+    bands = min(canvas.height, max(12, sketch.steps))
+    edges = [canvas.height * k // bands for k in range(bands + 1)]
+    laid = [partial(floor.lay, *rows) for rows in zip(edges, edges[1:], strict=False)]
+    return [*landscape(view, sketch), *laid]
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """The stones of one mosaic: one in each cell of a grid, anywhere in its cell."""
+
+    canvas: Canvas
+    view: Canvas
+    side: float
+    """Of a cell, in pixels."""
+    x: Field
+    """Middle of each stone in pixels: shape (rows, columns) of cells, the margin included."""
+    y: Field
+    tone: Field
+    """How much lighter or darker each stone is than the view: about -0.1 to 0.1."""
+    grout: NDArray[np.float32]
+    """Colour of the joints: red, green and blue, 0-255."""
+
+    @staticmethod
+    def of(canvas: Canvas, sketch: Sketch, view: Canvas) -> "Floor":
+        """Return the stones for ``sketch``: smaller ones for more steps."""
+        across = min(26.0 + 1.3 * sketch.steps, canvas.unit / 7.0)
+        side = canvas.unit / across
+        shape = (int(canvas.height / side) + 2 * _MARGIN, int(canvas.width / side) + 2 * _MARGIN)
+        roll = sketch.roll("stones")
+        row, column = np.mgrid[0 : shape[0], 0 : shape[1]] - _MARGIN + 0.5
+        x, y = (
+            ((place + roll.uniform(-0.42, 0.42, shape)) * side).astype(np.float32)
+            for place in (column, row)
+        )
+        tone = roll.normal(0.0, 0.045, shape).astype(np.float32)
+        joint = blend(sketch.palette.near, (0.34, 0.02, 60.0), 0.5)
+        grout = np.array(rgb(joint), np.float32)
+        return Floor(canvas, view, side, x, y, tone, grout)
+
+    def lay(self, top: int, bottom: int) -> None:
+        """Paint the rows from ``top`` to before ``bottom``."""
+        nearest, second, stone = self._nearest(top, bottom)
+        gap = np.sqrt(second) - np.sqrt(nearest)
+        joint = np.float32(max(0.8, _GROUT * self.side * 2.0))
+        # One pixel of slope on both sides of the joint's edge keeps it smooth.
+        cover = ((gap - joint) * 0.5 + 0.5).clip(0.0, 1.0)[..., None]
+        colours = self._colours()[stone] * self._relief(stone, top, bottom)[..., None]
+        painted = self.grout + (colours - self.grout) * cover
+        band = Image.fromarray(painted.clip(0.0, 255.0).astype(np.uint8))
+        self.canvas.image.paste(band, (0, top))
+
+    def _nearest(self, top: int, bottom: int) -> tuple[Field, Field, NDArray[np.intp]]:
+        """Return for each pixel the squared distance to its two nearest stones, and the first's index."""
+        py = np.arange(top, bottom, dtype=np.float32)[:, None] + np.float32(0.5)
+        px = np.arange(self.canvas.width, dtype=np.float32)[None] + np.float32(0.5)
+        row = (py[:, 0] / self.side).astype(np.intp) + _MARGIN
+        column = (px[0] / self.side).astype(np.intp) + _MARGIN
+        nearest = np.full((len(row), len(column)), np.inf, np.float32)
+        second, stone = nearest.copy(), np.zeros(nearest.shape, np.intp)
+        for dy, dx in np.ndindex(3, 3):
+            cells = np.ix_(row + dy - 1, column + dx - 1)
+            distance = (px - self.x[cells]) ** 2 + (py - self.y[cells]) ** 2
+            closer = distance < nearest
+            second = np.minimum(second, np.maximum(nearest, distance))
+            nearest = np.minimum(nearest, distance)
+            index = cells[0] * self.x.shape[1] + cells[1]
+            stone = np.where(closer, index, stone)
+        return nearest, second, stone
+
+    def _colours(self) -> NDArray[np.float32]:
+        """Return the colour of every stone: what the view shows at its middle, shape (n, 3)."""
+        seen = np.asarray(self.view.image)
+        scale = self.view.width / self.canvas.width
+        row = (self.y.ravel() * scale).astype(np.intp).clip(0, seen.shape[0] - 1)
+        column = (self.x.ravel() * scale).astype(np.intp).clip(0, seen.shape[1] - 1)
+        colours: NDArray[np.float32] = seen[row, column] * (1.0 + self.tone.ravel()[:, None])
+        return colours
+
+    def _relief(self, stone: NDArray[np.intp], top: int, bottom: int) -> Field:
+        """Return how light falls on each pixel: brighter on a stone's upper left."""
+        py = np.arange(top, bottom, dtype=np.float32)[:, None]
+        px = np.arange(self.canvas.width, dtype=np.float32)[None]
+        off = (px - self.x.ravel()[stone]) + (py - self.y.ravel()[stone])
+        relief: Field = np.float32(1.0) - off * np.float32(0.11 / self.side)
+        return relief
