@@ -10,11 +10,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from itertools import cycle
+from typing import cast
 
 import msgspec
 import uvloop
 
-from bench.children import read_line, running, plain_environment
+from bench.children import plain_environment, read_line, running
 from bench.machine import cpu_s
 
 _OPEN_AT_ONCE = 100
@@ -136,8 +137,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is not one by name
 
     def send(self, request: bytes) -> None:
         """Send a request."""

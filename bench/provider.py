@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import zlib
+from typing import cast
 
 import msgspec
 import uvloop
@@ -88,8 +89,7 @@ class Call(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is not one by name
 
     def data_received(self, data: bytes) -> None:
         self._unread += data

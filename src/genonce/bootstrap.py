@@ -53,9 +53,7 @@ class Core:
 def catalogue(settings: Settings) -> Catalogue:
     """Every model, and which providers lack a key."""
     missing = {} if settings.TOGETHER_API_KEY else {"together": "TOGETHER_API_KEY"}
-    default = settings.DEFAULT_MODEL or (
-        builtin.MODELS[0].id if missing else together.MODELS[0].id
-    )
+    default = settings.DEFAULT_MODEL or (builtin.MODELS[0].id if missing else together.MODELS[0].id)
     return catalogue_of((*builtin.MODELS, *together.MODELS), default=default, missing=missing)
 
 
@@ -127,4 +125,3 @@ def meter_limits(settings: Settings) -> MeterLimits:
         ),
         read=parse_limits(settings.RATE_LIMIT_READ, variable="RATE_LIMIT_READ"),
     )
-

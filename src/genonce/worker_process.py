@@ -5,12 +5,13 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import structlog
 import uvloop
 from arq import func
 from arq.connections import RedisSettings
+from arq.typing import WorkerCoroutine
 
 from genonce.adapters.http import open_client
 from genonce.adapters.inspector import PillowInspector
@@ -60,7 +61,7 @@ def worker_settings(settings: Settings) -> dict[str, Any]:
     install_worker()
     asyncio.set_event_loop(uvloop.new_event_loop())
     return {
-        "functions": [func(generate, name=JOB_FUNCTION)],
+        "functions": [func(cast("WorkerCoroutine", generate), name=JOB_FUNCTION)],
         "redis_settings": _redis_settings(settings.REDIS_URL),
         "on_startup": _startup(settings),
         "on_shutdown": _shutdown,

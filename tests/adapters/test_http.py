@@ -230,7 +230,7 @@ async def test_an_answer_that_cannot_be_unpacked_has_failed(body: bytes, packing
             await buy(client, server.url)
 
 
-async def test_failures_of_other_transports_are_told_apart_too() -> None:
+async def test_failures_of_other_transports_are_told_apart() -> None:
     def refuse(_: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused")
 

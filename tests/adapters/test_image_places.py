@@ -18,11 +18,6 @@ from tests.adapters.pictures import BUCKET, FOLDER, SERIES, aws, path_of, receip
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     with s3_server() as address:
@@ -62,18 +57,22 @@ async def test_a_server_that_is_gone_is_said_soon() -> None:
         await store.store_id()
     receipt = receipt_of(b"fox")
     started = time.monotonic()
-    for call in (
+    failures = await asyncio.gather(
+        store.check(),
         store.find(SERIES, 0),
         store.put(b"fox", receipt),
         store.read(receipt.image.key),
         store.read(receipt.image.key, start=1),
+        store.read(receipt.image.key, end=0),
         store.delete(SERIES, 0),
         store.store_id(),
-    ):
-        with pytest.raises(ImagesUnavailable, match="IMAGE_STORE_URL") as caught:
-            await call
-        assert address not in str(caught.value)
-        assert BUCKET not in str(caught.value)
+        return_exceptions=True,
+    )
+    for failure in failures:
+        assert isinstance(failure, ImagesUnavailable)
+        assert "IMAGE_STORE_URL" in str(failure)
+        assert address not in str(failure)
+        assert BUCKET not in str(failure)
     assert time.monotonic() - started < 10
 
 
@@ -102,6 +101,26 @@ async def test_a_file_where_a_folder_should_be_is_said_without_its_path(tmp_path
         assert str(tmp_path) not in str(caught.value)
 
 
+async def test_a_disk_without_room_for_a_picture_is_full(tmp_path: Path) -> None:
+    objects = open_image_store(tmp_path.as_uri(), aws={}).objects
+    objects.check_room(1)
+    with pytest.raises(ImagesUnavailable, match="The image store is full"):
+        objects.check_room(2**62)
+
+
+async def test_a_failed_put_ends_the_proof_of_an_earlier_check(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    store = open_image_store(images.as_uri(), aws={})
+    await store.check()
+    images.rmdir()
+    images.write_bytes(b"")
+    await store.check()  # the write of a moment ago still counts
+    with pytest.raises(ImagesUnavailable):
+        await store.put(b"fox", receipt_of(b"fox"))
+    with pytest.raises(ImagesUnavailable):
+        await store.check()
+
+
 CHILD = """
 import asyncio, os, resource, sys
 import msgspec
@@ -116,10 +135,11 @@ async def main(trouble, url, receipt):
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
     elif os.geteuid() == 0:
         os.setuid(65534)
-    try:
-        await store.put(bytes(5000), msgspec.json.decode(receipt, type=Receipt))
-    except ImagesUnavailable as error:
-        print(error)
+    for call in (store.check(), store.put(bytes(5000), msgspec.json.decode(receipt, type=Receipt))):
+        try:
+            await call
+        except ImagesUnavailable as error:
+            print(error)
 
 asyncio.run(main(*sys.argv[1:]))
 """
@@ -143,8 +163,9 @@ async def test_a_directory_that_cannot_be_written_keeps_nothing(
         text=True,
         timeout=20,
     )
-    assert child.stdout.startswith(said), child.stderr
-    assert "IMAGE_STORE_URL" in child.stdout
+    lines = child.stdout.splitlines()
+    assert len(lines) == 2, child.stderr
+    assert all(line.startswith(said) and "IMAGE_STORE_URL" in line for line in lines)
     assert str(tmp_path) not in child.stdout
     assert [path for path in images.rglob("*") if path.is_file()] == []
     images.chmod(0o755)

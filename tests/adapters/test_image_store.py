@@ -7,17 +7,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from genonce.adapters.image_store import ObjectImageStore, open_image_store
+from genonce.adapters.image_store import PROBES, ObjectImageStore, open_image_store
 from genonce.domain.series import ImageKey
 from tests.adapters.pictures import BUCKET, FOLDER, SERIES, aws, path_of, receipt_of, s3_server
 
 RACERS = 20
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +154,12 @@ async def test_a_range_of_nothing_stored_is_none(store: ObjectImageStore) -> Non
     assert await store.read(key, end=0) is None
     with pytest.raises(ValueError, match="negative"):
         await store.read(key, start=-1)
+
+
+async def test_a_check_passes_and_leaves_nothing(store: ObjectImageStore) -> None:
+    await asyncio.gather(*(store.check() for _ in range(RACERS)))
+    assert store.objects.paths(PROBES) == []
+    await store.check()
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,6 @@ pytestmark = pytest.mark.anyio
 FORMATS = ("png", "jpeg", "webp")
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def picture(image_format: str, *, width: int = 96, height: int = 64, **options: object) -> bytes:
     buffer = io.BytesIO()
     drawn = Image.effect_mandelbrot((width, height), (-2, -1.5, 1, 1.5), 50).convert("RGB")

@@ -90,6 +90,7 @@ class NativeService:
         self.tasks: dict[str, Task] = {}
         self.slots: defaultdict[str, dict[int, bytes]] = defaultdict(dict)
         self.leased: defaultdict[str, set[int]] = defaultdict(set)
+        self._sharers: defaultdict[str, list[Task]] = defaultdict(list)
         self._faults: defaultdict[str, deque[Fault]] = defaultdict(deque)
         self._admitted: deque[float] = deque()
         self._gate = asyncio.Event()
@@ -190,6 +191,7 @@ class NativeService:
             return web.Response(status=429, text=text, headers={"Retry-After": "1"})
         if task is None or (task.over and to_buy):
             task = self.tasks[task_id] = Task(task_id, series, body, n)
+            self._sharers[series].append(task)
             self._note(task, "completed" if have == n else "pending")
         if to_buy:
             self._start(task)
@@ -243,9 +245,9 @@ class NativeService:
             self._note(task, "processing")
         if "[[fewer]]" in prompt:
             self.slots[task.series].popitem()
-        for other in self.tasks.values():
+        for other in self._sharers[task.series]:
             mine = other is task or self._split(task.series, other.n)[2] == 0
-            if mine and other.series == task.series and not other.over:
+            if mine and not other.over:
                 self._note(other, "failed" if fails else "completed")
 
     def _note(self, task: Task, status: str) -> None:

@@ -8,7 +8,7 @@ stdin. Marks in a prompt make faults; `times=N` limits one to the prompt's first
     [[cut-before]]                    the line is cut, nothing is counted
     [[cut]] [[half]] [[slow=3]]       accepted; then cut, cut in the body, or 3 s late
     [[fewer]] [[nourl]] [[bad-base64]] [[wrong-bytes]] [[empty-bytes]] [[shuffled]] [[big=MiB]]
-    [[truncated-json]] [[not-json]] [[gzip]]
+    [[truncated-json]] [[not-json]] [[gzip]] [[no-index]] [[index-from=1]]
     [[url]] [[url-expired]] [[url-fails=N]] [[url-redirect]] [[url-loop]] [[url-redirect-private]]
     [[url-private]]                   the pictures' addresses, instead of their bytes
 
@@ -37,6 +37,7 @@ from tests.standins.lifeline import end_with_stdin
 from tests.standins.together_rules import Fault, cut, drawn, marks, refused
 
 Json = dict[str, Any]
+Faults = dict[str, Fault]
 STATS = (
     "calls", "accepted", "by_prompt", "calls_by_prompt", "times", "in_flight", "max_in_flight",
     "requests", "request_headers", "picture_headers", "private_hits",
@@ -49,7 +50,7 @@ class Service:
 
     def __init__(self) -> None:
         self.base = ""
-        self.private = ""  # an address that nobody may be led to
+        self.private = ""
         self.gate = asyncio.Event()
         self.in_flight = 0
         self.reset_state()
@@ -70,7 +71,7 @@ class Service:
         self.control: Json = dict(CONTROLS)
         self.gate.set()
 
-    def faults(self, prompt: str) -> dict[str, Fault]:
+    def faults(self, prompt: str) -> Faults:
         """The faults of this call; counts the call for `times`."""
         self.attempts[prompt] += 1
         found = marks(prompt) + marks(f"[[{self.control['fail']}]]")
@@ -107,18 +108,16 @@ class Service:
         self.by_prompt[prompt] += body.get("n", 1)
         self.times.append(time.time())
         await self.delay(faults)
-        return await self.accepted_answer(request, body, faults)
+        return await self.bought(request, body, faults)
 
-    async def delay(self, faults: dict[str, Fault]) -> None:
+    async def delay(self, faults: Faults) -> None:
         """Hold at the gate, then be as slow as asked."""
         await self.gate.wait()
         wait_ms = self.control["latency_ms"] + random.uniform(0, self.control["jitter_ms"])
         slow_s = float(faults["slow"].value) if "slow" in faults else 0.0
         await asyncio.sleep(wait_ms / 1000 + slow_s)
 
-    async def accepted_answer(
-        self, request: web.Request, body: Json, faults: dict[str, Fault]
-    ) -> web.StreamResponse:
+    async def bought(self, request: web.Request, body: Json, faults: Faults) -> web.StreamResponse:
         """The pictures, or the failure that was asked for."""
         if "cut" in faults:
             return cut(request)
@@ -126,17 +125,15 @@ class Service:
             if fault.name.isdecimal() or fault.name == "html":
                 return fault.answer()
         items = [self.item(body, index, faults) for index in range(body.get("n", 1))]
-        if "fewer" in faults:
-            items.pop()
         if "shuffled" in faults:
             items.reverse()
+        if "fewer" in faults:
+            items.pop()
         answer = {"id": f"img-{self.calls:08d}", "model": body["model"], "object": "list"}
         text = json.dumps({**answer, "data": items}).encode()
         return await self.send(request, text, faults)
 
-    async def send(
-        self, request: web.Request, text: bytes, faults: dict[str, Fault]
-    ) -> web.StreamResponse:
+    async def send(self, request: web.Request, text: bytes, faults: Faults) -> web.StreamResponse:
         """The answer's bytes, whole, packed or broken."""
         if "truncated-json" in faults or "not-json" in faults:
             text = b"<p>fine</p>" if "not-json" in faults else text[: len(text) // 2]
@@ -150,7 +147,7 @@ class Service:
         await response.write(text[: len(text) // 2])
         return cut(request)
 
-    def item(self, body: Json, index: int, faults: dict[str, Fault]) -> Json:
+    def item(self, body: Json, index: int, faults: Faults) -> Json:
         """One picture of the answer."""
         data = drawn(body, index)
         if "wrong-bytes" in faults or "empty-bytes" in faults:
@@ -158,17 +155,19 @@ class Service:
         if "big" in faults:
             data = bytes(int(float(faults["big"].value) * 2**20))
         is_last = index == body.get("n", 1) - 1
+        start = int(faults["index-from"].value) if "index-from" in faults else 0
+        shown = {} if "no-index" in faults else {"index": index + start}
         way = next((name for name in faults if name.startswith("url")), "")
         if is_last and "nourl" in faults:
-            return {"index": index}
+            return shown
         if body.get("response_format") == "base64" and not way:
             text = binascii.b2a_base64(data, newline=False).decode()
             text = "%%%" + text if is_last and "bad-base64" in faults else text
-            return {"index": index, "b64_json": text, "type": "b64_json"}
+            return {**shown, "b64_json": text, "type": "b64_json"}
         name = os.urandom(8).hex()
         self.pictures[name] = (f"{way}={faults[way].value}" if way else "url=", data)
         url = f"{self.private}/{name}" if way == "url-private" else f"{self.base}/imgproxy/{name}"
-        return {"index": index, "url": url, "type": "url"}
+        return {**shown, "url": url, "type": "url"}
 
     async def fetch(self, request: web.Request) -> web.StreamResponse:
         """GET /imgproxy/{name}."""
@@ -207,8 +206,8 @@ class Service:
 
     async def stats(self, _: web.Request) -> web.Response:
         """GET /_stats."""
-        facts = {name: getattr(self, name) for name in STATS}
-        return web.Response(text=json.dumps(facts, default=list), content_type="application/json")
+        text = json.dumps({name: getattr(self, name) for name in STATS}, default=list)
+        return web.Response(text=text, content_type="application/json")
 
     def hit_private(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Somebody was led to the private address."""

@@ -6,11 +6,11 @@ have the size that the receipt says.
 """
 
 import asyncio
-import re
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 from uuid import uuid4
@@ -19,23 +19,32 @@ import msgspec
 
 from genonce.adapters.object_stores import open_objects
 from genonce.adapters.objects import Objects
-from genonce.domain.errors import StoreUnavailable
+from genonce.domain.errors import ImagesUnavailable
 from genonce.domain.identity import SeriesId
 from genonce.domain.ports import StoredBytes
-from genonce.domain.series import MEDIA_TYPES, ImageKey, Receipt
+from genonce.domain.series import MEDIA_TYPES, ImageKey, Receipt, read_image_key
 
-KEY = re.compile(r"([0-9a-f]{32})-((?:0|[1-9][0-9]{0,8})-[0-9a-f]{32}\.(?:png|jpeg|webp))")
 STORE_ID = "store-id"
+ATTEMPTS = 5
+"""Rounds of create, read, replace for one name; a round is lost only to a change made meanwhile."""
 PROBES = "probes"
 PROBE_BYTES = 65_536
 PROOF_S = 10.0
-ATTEMPTS = 5
-"""Rounds of create, read, replace for one name; a round is lost only to a change made meanwhile."""
+"""Seconds for which a write that worked proves that the next one would."""
+ROOM_BYTES = 64 * 1024 * 1024
+"""The largest picture that is accepted."""
 THREADS = 8
 WAITING_THREADS = 64
 """They do nothing but wait for a bucket: as many as requests that may be under way."""
 
 T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Proof:
+    """Until when the last probe counts, by the monotonic clock."""
+
+    until_s: float = float("-inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +57,23 @@ class ObjectImageStore:
 
     objects: Objects
     threads: Executor
+    _proof: _Proof = field(default_factory=_Proof, repr=False)
+
+    async def check(self) -> None:
+        """Prove that a picture could be stored now, before one is bought.
+
+        Looks for room each time, and writes at most every ten seconds, unless a `put` failed.
+
+        Raises:
+            ImagesUnavailable: not writable, less room than a picture may need, or away.
+        """
+        await self._run(self._check)
 
     async def find(self, series: SeriesId, index: int) -> Receipt | None:
         """Return a slot's receipt; None too if it is damaged or its bytes are gone.
 
         Raises:
-            StoreUnavailable: the store does not answer, or refuses.
+            ImagesUnavailable: the store does not answer, or refuses.
         """
         return await self._run(partial(self._find, series, index))
 
@@ -64,12 +84,16 @@ class ObjectImageStore:
 
         Raises:
             ValueError: the receipt is not one of these bytes.
-            StoreUnavailable: nothing is stored, or the answer was lost; safe to try again.
+            ImagesUnavailable: nothing is stored, or the answer was lost; safe to try again.
         """
         path = _bytes_path(receipt.image.key)
         if path is None or len(data) != receipt.bytes:
             raise ValueError("the receipt does not describe these bytes")
-        return await self._run(partial(self._put, path, data, receipt))
+        try:
+            return await self._run(partial(self._put, path, data, receipt))
+        except ImagesUnavailable:
+            self._proof.until_s = float("-inf")
+            raise
 
     async def read(
         self, key: ImageKey, *, start: int = 0, end: int | None = None
@@ -81,7 +105,7 @@ class ObjectImageStore:
 
         Raises:
             ValueError: ``start`` is negative.
-            StoreUnavailable: the store does not answer, or refuses.
+            ImagesUnavailable: the store does not answer, or refuses.
         """
         if start < 0:
             raise ValueError("start is negative")
@@ -96,7 +120,7 @@ class ObjectImageStore:
         The other way round the bytes would stay readable by their key, and no receipt names them.
 
         Raises:
-            StoreUnavailable: the store does not answer, or refuses; perhaps half done.
+            ImagesUnavailable: the store does not answer, or refuses; perhaps half done.
         """
         return await self._run(partial(self._delete, series, index))
 
@@ -104,12 +128,23 @@ class ObjectImageStore:
         """Return the id written at the store's first use; all readers agree on it.
 
         Raises:
-            StoreUnavailable: the store does not answer, or refuses its first write.
+            ImagesUnavailable: the store does not answer, or refuses its first write.
         """
         return await self._run(self._store_id)
 
     async def _run(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.threads, call)
+
+    def _check(self) -> None:
+        self.objects.check_room(ROOM_BYTES)
+        now_s = time.monotonic()
+        if now_s < self._proof.until_s:
+            return
+        # Created, as a receipt is: some mounts and servers can overwrite but not do that.
+        path = f"{PROBES}/{uuid4().hex}"
+        self.objects.create(path, bytes(PROBE_BYTES), media_type="application/octet-stream")
+        self.objects.remove(path)
+        self._proof.until_s = now_s + PROOF_S
 
     def _find(self, series: SeriesId, index: int) -> Receipt | None:
         found = self.objects.get(_receipt_path(series, index))
@@ -120,7 +155,7 @@ class ObjectImageStore:
         standing = self._settle(receipt)
         if standing.image.key != receipt.image.key:
             # The slot has its picture: bytes of ours that stay behind must not look like a failure.
-            with suppress(StoreUnavailable):
+            with suppress(ImagesUnavailable):
                 self.objects.remove(path)
         return standing
 
@@ -139,7 +174,7 @@ class ObjectImageStore:
                 return standing
             if self.objects.replace(path, data, stale=found, media_type="application/json"):
                 return receipt
-        raise StoreUnavailable("The image store gives changing answers: check IMAGE_STORE_URL.")
+        raise ImagesUnavailable("The image store gives changing answers: check IMAGE_STORE_URL.")
 
     def _proven(self, data: bytes, series: SeriesId, index: int) -> Receipt | None:
         """The receipt, if it is this slot's and its bytes are there in full."""
@@ -154,14 +189,10 @@ class ObjectImageStore:
         return receipt if self.objects.size(path) == receipt.bytes else None
 
     def _read(self, path: str, start: int, end: int | None) -> StoredBytes | None:
-        # A store reports a range with nothing in it like any other failure, so none is asked for.
-        if start > 0 or end == 0:
-            total = self.objects.size(path)
-            if total is None:
-                return None
-            if start >= min(total, total if end is None else end):
-                return StoredBytes(data=b"", start=start, total=total)
-        return self.objects.read(path, start=start, end=end)
+        if end is None or start < end:
+            return self.objects.read(path, start=start, end=end)
+        total = self.objects.size(path)
+        return None if total is None else StoredBytes(data=b"", start=start, total=total)
 
     def _delete(self, series: SeriesId, index: int) -> bool:
         folder, receipt = _folder(series), _receipt_path(series, index)
@@ -182,7 +213,7 @@ class ObjectImageStore:
             fresh = uuid4().hex
             if self.objects.create(STORE_ID, fresh.encode(), media_type="text/plain"):
                 return fresh
-        raise StoreUnavailable("The image store gives changing answers: check IMAGE_STORE_URL.")
+        raise ImagesUnavailable("The image store gives changing answers: check IMAGE_STORE_URL.")
 
 
 def open_image_store(url: str, *, aws: Mapping[str, str]) -> ObjectImageStore:
@@ -210,7 +241,10 @@ def _receipt_path(series: SeriesId, index: int) -> str:
     return f"{_folder(series)}/{index}.json"
 
 
-def _bytes_path(key: ImageKey) -> str | None:
-    """Where the bytes of a key are; None if it is no key."""
-    parts = KEY.fullmatch(key)
-    return None if parts is None else f"{_folder(SeriesId(parts[1]))}/{parts[2]}"
+def _bytes_path(key: str) -> str | None:
+    """Where the bytes of a key are; None if it is no key, or not the only way to write it."""
+    parts = read_image_key(key)
+    if parts is None:
+        return None
+    name = f"{parts.index}-{parts.sha256}.{parts.format}"
+    return f"{_folder(parts.series)}/{name}" if key == f"{parts.series}-{name}" else None

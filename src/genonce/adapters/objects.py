@@ -15,6 +15,7 @@ import obstore
 from obstore.exceptions import (
     AlreadyExistsError,
     BaseError,
+    GenericError,
     PermissionDeniedError,
     PreconditionError,
     UnauthenticatedError,
@@ -35,6 +36,7 @@ OPERATOR_S = 30.0
 """Seconds until a try makes sense where somebody has to act first."""
 # obstore tells these apart in its text only; a missing bucket is a 404 as any missing object is.
 OS_ERROR = re.compile(r"\(os error (\d+)\)")
+PAST_END = re.compile(r"\brange\b", re.IGNORECASE)
 NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound")
 
 Store = S3Store | GCSStore | AzureStore | LocalStore | MemoryStore
@@ -53,7 +55,7 @@ class Objects:
 
     Blocking, because obstore's awaitables abort one process in four that ends soon after one: its
     threads then enter an interpreter that is gone. They also cost more than a thread of our own.
-    Source: https://github.com/lancedb/lancedb/pull/4175 (the same fault), notes/dependencies.md
+    Source: https://github.com/lancedb/lancedb/pull/4175 (the same fault, told there in full)
 
     Writes are whole or not at all. What was created or replaced, and what was put into the same
     folder before it, outlasts a power loss.
@@ -75,11 +77,17 @@ class Objects:
         return None
 
     def read(self, path: str, *, start: int, end: int | None) -> StoredBytes | None:
-        """A range that starts inside the object and is not empty; None if there is no object."""
+        """The part of an object in a range that is not empty; None if there is no object."""
+        # An end past the object is cut by every store; a start past it is an error.
+        reach: GetOptions = {"range": {"offset": start} if end is None else (start, end)}
         with suppress(FileNotFoundError), _translated():
-            # An end past the object is cut by every store.
-            reach: GetOptions = {"range": {"offset": start} if end is None else (start, end)}
-            result = obstore.get(self.store, path, options=reach)
+            try:
+                result = obstore.get(self.store, path, options=reach)
+            except GenericError as error:
+                total = obstore.head(self.store, path)["size"] if PAST_END.search(str(error)) else 0
+                if total == 0 or start < total:
+                    raise
+                return StoredBytes(data=b"", start=start, total=total)
             data = bytes(result.bytes())
             return StoredBytes(data=data, start=start, total=result.meta["size"])
         return None
@@ -89,6 +97,14 @@ class Objects:
         with suppress(FileNotFoundError), _translated():
             return obstore.head(self.store, path)["size"]
         return None
+
+    def check_room(self, size: int) -> None:
+        """Raise ImagesUnavailable where so many bytes do not fit; a bucket has room for all."""
+        if isinstance(self.store, LocalStore):
+            with _translated():
+                disk = os.statvfs(str(self.store.prefix))
+                if disk.f_bavail * disk.f_frsize < size:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def paths(self, folder: str) -> list[str]:
         """Paths of the objects straight in a folder."""

@@ -12,8 +12,9 @@ from genonce.supervisor import Supervisor
 @click.option("--host", help="Address to bind (HOST, 127.0.0.1).")
 @click.option("--port", type=int, help="Port to bind (PORT, 8000).")
 @click.option("--data-dir", type=click.Path(file_okay=False), help="Data folder (DATA_DIR, data).")
-@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True,
-              help="Worker processes.")
+@click.option(
+    "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes."
+)
 def serve(host: str | None, port: int | None, data_dir: str | None, workers: int) -> None:
     """Start web, worker, an embedded Valkey and a local image store."""
     began = time.monotonic()

@@ -1,6 +1,5 @@
 """`genonce worker`: one worker process, as `arq worker.WorkerSettings` starts it."""
 
-import os
 
 import click
 from arq.worker import run_worker
@@ -21,4 +20,4 @@ def worker(child: bool) -> None:
         arq_settings = worker_settings(settings)
     if child:
         lifeline.end_with_parent()
-    run_worker(arq_settings)  # type: ignore[arg-type]  # arq takes a mapping too
+    run_worker(arq_settings)

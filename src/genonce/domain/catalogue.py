@@ -86,9 +86,7 @@ class Catalogue:
         return [m for m in self.models.values() if m.provider not in self.missing]
 
 
-def catalogue_of(
-    models: Iterable[Model], *, default: str, missing: Mapping[str, str]
-) -> Catalogue:
+def catalogue_of(models: Iterable[Model], *, default: str, missing: Mapping[str, str]) -> Catalogue:
     """Index models by id and alias (letter case does not matter).
 
     Raises:

@@ -1,4 +1,4 @@
-"""Every condition that genonce reports, each with a stable code; the statuses are `web/errors.py`'s.
+"""Every condition that genonce reports, with a stable code; statuses are `web/errors.py`'s.
 
 GenonceError
   RequestError            the caller can mend it

@@ -283,9 +283,11 @@ def _number(value: object, field: str) -> float:
 
 
 def _out_of_bounds(field: str, low: float, high: float) -> InvalidRequest:
-    return InvalidRequest(f"{field} has to be from {low:g} to {high:g}.", field=field) if (
-        high < 1e6
-    ) else InvalidRequest(f"{field} has to be from {low} to {high}.", field=field)
+    return (
+        InvalidRequest(f"{field} has to be from {low:g} to {high:g}.", field=field)
+        if (high < 1e6)
+        else InvalidRequest(f"{field} has to be from {low} to {high}.", field=field)
+    )
 
 
 def _unsupported(field: str, model: Model) -> InvalidRequest:

@@ -12,6 +12,8 @@ from genonce.domain.task import Event, Task
 from genonce.service.submit import Caller
 
 KEEPALIVE_S = 15.0
+LOOK_S = 5.0
+"""A waiter looks so often even without a signal: a connection can die without a sign."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class Follow:
                 left_s = end - clock()
                 if task.state.is_terminal or is_news or left_s <= 0:
                     return task
-                await watch.changed(left_s)
+                await watch.changed(min(left_s, LOOK_S))
 
     async def events(self, task: Task, *, after: int | None) -> AsyncIterator[Event | None]:
         """The task's events until it ends; None where 15 s passed without one.

@@ -1,5 +1,6 @@
 """Buy the pictures of leased slots: intent, call, check, store, fill; by the class of a failure
-decide what the money did and whether to buy again."""
+decide what the money did and whether to buy again.
+"""
 
 import asyncio
 import hashlib
@@ -98,7 +99,7 @@ class Backoff:
 
     def delay_s(self, tries: int) -> float:
         """Seconds before try ``tries`` + 1."""
-        return random.uniform(0, min(self.cap_s, self.base_s * 2 ** min(tries, 16)))  # noqa: S311
+        return random.uniform(0, min(self.cap_s, self.base_s * 2 ** min(tries, 16)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,14 +202,20 @@ class Purchaser:
             except ProviderError as error:
                 failure = error
         failures = dict(
-            zip(keepers, await asyncio.gather(*keepers.values(), return_exceptions=True), strict=True)
+            zip(
+                keepers,
+                await asyncio.gather(*keepers.values(), return_exceptions=True),
+                strict=True,
+            )
         )
         for outcome in failures.values():
             if isinstance(outcome, BaseException) and not isinstance(outcome, ProviderFailed):
                 raise outcome
         unfit = [index for index, outcome in failures.items() if outcome is not None]
         absent = [index for index in indexes if index not in keepers]
-        await self._settle(run, provider, unfit, ProviderFailed("The provider's picture is broken."))
+        await self._settle(
+            run, provider, unfit, ProviderFailed("The provider's picture is broken.")
+        )
         await self._settle(
             run,
             provider,

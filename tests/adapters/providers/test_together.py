@@ -67,23 +67,37 @@ async def test_every_model_and_its_bounds_are_accepted(
     assert service.stats()["accepted"] == len(MODELS)
 
 
-@pytest.mark.parametrize("mark", ["", "[[url]]", "[[url-redirect]]", "[[gzip]]", "[[shuffled]]"])
-async def test_several_slots_come_from_one_call(
-    together: Together, service: StandIn, mark: str
-) -> None:
-    plain = await made(together, call("cats", indexes=(2, 5, 7)))
-    asked = call(f"cats {mark}", indexes=(2, 5, 7))
-    pictures = await made(together, asked)
-    again = await made(together, asked)
+async def test_several_slots_come_from_one_call(together: Together, service: StandIn) -> None:
+    pictures = await made(together, call("cats", indexes=(2, 5, 7)))
+    assert service.stats()["calls"] == 1
     assert [p.index for p in pictures] == [2, 5, 7]
-    assert [p.data for p in pictures] == [p.data for p in again], "in the order of their indexes"
     assert len({p.data for p in pictures}) == 3
     assert opened(pictures[0].data) == ("JPEG", (512, 512))
-    assert [p.seed for p in pictures] == [102, None, None]
-    assert {p.provider_request_id for p in pictures} == {"img-00000002"}
+    assert [p.seed for p in pictures] == [102, None, None], "of the others nobody says the seed"
+    assert {p.provider_request_id for p in pictures} == {"img-00000001"}
     assert all(p.cost_usd is None for p in pictures)
-    assert service.stats()["calls"] == 3
-    assert [p.index for p in plain] == [2, 5, 7]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "url",
+        "url-redirect",
+        "gzip",
+        "shuffled",
+        "no-index",
+        "index-from=1",
+        "index-from=1]][[shuffled",
+    ],
+)
+async def test_every_form_of_an_answer_gives_the_same_pictures(
+    together: Together, service: StandIn, form: str
+) -> None:
+    asked = call("cats", indexes=(2, 5, 7))
+    plain = await made(together, asked)
+    service.control(fail=form)
+    other = await made(together, asked)
+    assert [(p.index, p.data) for p in other] == [(p.index, p.data) for p in plain]
 
 
 async def test_no_key_goes_to_picture_addresses(together: Together, service: StandIn) -> None:
@@ -124,11 +138,13 @@ async def test_good_pictures_come_before_the_failure_of_the_others(
     assert [picture.index for picture in got] == kept
 
 
-async def test_a_missing_picture_leaves_its_own_slot_empty(together: Together) -> None:
-    """Reversed and without the last: indexes 0 and 1 say which pictures these are."""
-    whole = await made(together, call("[[shuffled]]", indexes=(0, 1)))
-    assert [picture.index for picture in whole] == [0, 1]
+async def test_a_missing_picture_leaves_its_own_slot_empty(
+    together: Together, service: StandIn
+) -> None:
+    asked = call("cats", indexes=(5, 6, 7))
+    whole = await made(together, asked)
+    service.control(fail="shuffled]][[fewer")  # the first one is missing
     got: list[Rendered] = []
     with pytest.raises(ProviderFailed):
-        await made(together, call("[[shuffled]] [[fewer]]", indexes=(5, 6, 7)), got)
-    assert [picture.index for picture in got] == [5, 6]
+        await made(together, asked, got)
+    assert [(p.index, p.data) for p in got] == [(p.index, p.data) for p in whole[1:]]

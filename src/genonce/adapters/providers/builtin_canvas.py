@@ -63,6 +63,20 @@ class Canvas:
         """Paint the union of ``shapes``."""
         self.stamp([Piece(shape) for shape in shapes], fill, opacity=opacity)
 
+    def mass(self, shapes: Sequence[Points], fade: Fade, *, solid: int) -> None:
+        """Paint the union of ``shapes`` and of every row from ``solid`` down, in one gradient."""
+        shown = self._box(shapes)
+        first = min(solid, shown[1]) if shown else solid
+        if first >= self.height:
+            return
+        filling = _gradient(fade, (self.width, self.height - first))
+        # Only the rows above need a mask: half of the time of a landscape went into masks.
+        upper = (0, first, self.width, solid)
+        if first < solid:
+            mask = _mask([Piece(shape) for shape in shapes], upper, level=255)
+            self.image.paste(filling.crop((0, 0, self.width, solid - first)), upper, mask)
+        self.image.paste(filling.crop((0, solid - first, *filling.size)), (0, solid))
+
     def veil(self, strength: Field, colour: Lch, *, top: int = 0) -> None:
         """Paint ``colour`` over everything from row ``top`` down.
 
@@ -118,8 +132,11 @@ def _mask(pieces: Sequence[Piece], box: Box, *, level: int) -> Image.Image:
 
 def _filling(fill: Fill, box: Box) -> Image.Image | Rgb:
     """Return what to paste into ``box``: a colour, or an image of its size."""
-    if not isinstance(fill, Fade):
-        return rgb(fill)
-    height = box[3] - box[1]
-    column = Image.fromarray(ramp(fill, size=height)[:, None, :])
-    return column.resize((box[2] - box[0], height), Image.Resampling.NEAREST)
+    if isinstance(fill, Fade):
+        return _gradient(fill, (box[2] - box[0], box[3] - box[1]))
+    return rgb(fill)
+
+
+def _gradient(fade: Fade, size: tuple[int, int]) -> Image.Image:
+    column = Image.fromarray(ramp(fade, size=size[1])[:, None, :])
+    return column.resize(size, Image.Resampling.NEAREST)

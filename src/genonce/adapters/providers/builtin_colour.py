@@ -38,6 +38,13 @@ def blend(a: Lch, b: Lch, amount: float) -> Lch:
     return (la + (lb - la) * amount, math.hypot(across, down), hue)
 
 
+def shown(colour: Lch) -> Lch:
+    """Return ``colour`` with no more chroma than the screen can show."""
+    lightness = max(0.0, min(1.0, colour[0]))
+    share = _most_chroma(np.array([_lab((lightness, *colour[1:]))]))
+    return (lightness, colour[1] * float(share[0]), colour[2])
+
+
 def lighter(colour: Lch, amount: float) -> Lch:
     """Return ``colour`` with its lightness moved by ``amount`` (-1 to 1), kept in range."""
     return (max(0.0, min(1.0, colour[0] + amount)), colour[1], colour[2])

@@ -64,7 +64,9 @@ class Figures:
 
     def _size(self, subject: Subject, place: int, total: int) -> float:
         crowd = 0.40 / (1.0 + 0.13 * (total - 1))
-        return self.canvas.unit * crowd * (1.0 - 0.1 * min(place, 3)) * _SCALE.get(subject.name, 1.0)
+        return (
+            self.canvas.unit * crowd * (1.0 - 0.1 * min(place, 3)) * _SCALE.get(subject.name, 1.0)
+        )
 
     def _column(self, name: str, place: int, total: int) -> float:
         """Return where the middle of a figure goes, the first one beside the centre."""
@@ -110,7 +112,10 @@ class Figures:
         depth = 0.30 + 0.12 * copy if self.ground is None else 0.16 + 0.08 * copy
         foot = self.horizon + depth * (self.canvas.height - self.horizon)
         dark = lighter(self.sketch.palette.near, -0.05)
-        shadow = [ellipse(x, foot + k * 0.045 * size, (0.46 - 0.09 * k) * size, 0.014 * size) for k in range(4)]
+        shadow = [
+            ellipse(x, foot + k * 0.045 * size, (0.46 - 0.09 * k) * size, 0.014 * size)
+            for k in range(4)
+        ]
         self.canvas.polygons(shadow, dark, opacity=0.45)
         colour = self._seen(self.sketch.colour_of(subject), subject.name)
         self._figure(subject, x=x, foot=foot + 0.04 * size, size=size, colour=colour, copy=copy)

@@ -18,9 +18,9 @@ from genonce.adapters.providers.builtin_sketch import Layer, Sketch
 _FINEST: Final = 256
 """Pixels of the field along the shorter side: it is smooth at any size."""
 _OVERSAMPLE: Final = 2
-_STROKES: Final = 60
+_STROKES: Final = 54
 """Strokes a batch, on a square."""
-_POINTS: Final = 14
+_POINTS: Final = 11
 """Corners along one stroke."""
 _SIZES: Final = (0.6, 0.42, 0.34, 0.3)
 """Size of an emblem by how many there are, beside the shorter side."""
@@ -115,14 +115,19 @@ class Current:
         halo = self.sketch.palette.light if dark else self.sketch.palette.near
         self.large.glow(emblem.x, emblem.y, radius=0.85 * emblem.size, colour=halo, strength=0.9)
         roll, half = self.sketch.roll(f"emblem{k}"), emblem.size / 2
-        centre, count = (emblem.x, emblem.y), 260
+        centre, count = (emblem.x, emblem.y), 60 + round(130 * emblem.size / self.large.unit)
         paths = self._paths(
             roll.uniform(-half, half, (count, 2)) + centre, length=0.22 * emblem.size
         )
         tones = ramp((lighter(emblem.colour, -0.09), lighter(emblem.colour, 0.13)), size=32)
         colours = tones[roll.integers(0, 32, count)]
-        widths = emblem.size * roll.uniform(0.008, 0.03, count)
-        box = (round(emblem.x - half), round(emblem.y - half), round(emblem.x + half), round(emblem.y + half))
+        widths = emblem.size * roll.uniform(0.01, 0.036, count)
+        box = (
+            round(emblem.x - half),
+            round(emblem.y - half),
+            round(emblem.x + half),
+            round(emblem.y + half),
+        )
         filled = Image.new("RGB", (box[2] - box[0], box[3] - box[1]), tuple(tones[14].tolist()))
         corner = np.array(box[:2])
         self._draw(filled, _outlines(paths - corner, widths), colours)
@@ -162,11 +167,12 @@ def _emblems(large: Canvas, sketch: Sketch) -> list[Emblem]:
     shown = sketch.scene.subjects[: len(_SIZES)]
     emblems: list[Emblem] = []
     for k, subject in enumerate(shown):
-        roll, alone = sketch.roll(f"at{k}"), len(shown) == 1
-        size = large.unit * _SIZES[len(shown) - 1]
-        level = 0.5 if alone else 0.32 if subject.name in _ALOFT else 0.66
-        x = large.width * ((k + 0.5) / len(shown) + float(roll.uniform(-0.04, 0.04)))
-        y = large.height * (level + float(roll.uniform(-0.04, 0.04)))
+        roll, share = sketch.roll(f"at{k}"), 0.75 * max(large.image.size) / len(shown)
+        size = max(large.unit * _SIZES[len(shown) - 1], min(large.unit * _SIZES[0], share))
+        level = 0.5 if len(shown) == 1 else 0.32 if subject.name in _ALOFT else 0.66
+        along = (k + 0.5) / len(shown)
+        place = (0.5, along) if large.height > 1.4 * large.width else (along, level)
+        x, y = (place + roll.uniform(-0.04, 0.04, 2)) * large.image.size
         pieces = placed(drawing(icon_of(subject)), x=x, foot=y + size / 2, size=size)
         colour = sketch.colour_of(subject)
         emblems.append(Emblem(pieces=pieces, colour=colour, x=x, y=y, size=size))
@@ -202,9 +208,7 @@ def _shade(sketch: Sketch, stream: Field) -> Field:
     return shade
 
 
-def _outlines(
-    paths: NDArray[np.float64], widths: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _outlines(paths: NDArray[np.float64], widths: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return each path as a tapered stroke: shape (n, 2 * points, 2)."""
     along = np.gradient(paths, axis=1)
     along /= np.maximum(np.linalg.norm(along, axis=2, keepdims=True), 1e-9)

@@ -1,5 +1,6 @@
 """The built-in renderer's ground: ridges of hills and mountains, woods, towns and water."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,7 +10,7 @@ from PIL import Image
 from genonce.adapters.providers.builtin_canvas import Canvas, Fade
 from genonce.adapters.providers.builtin_colour import Lch, blend, lighter
 from genonce.adapters.providers.builtin_noise import Field, octave, profile
-from genonce.adapters.providers.builtin_shapes import Points, ellipse
+from genonce.adapters.providers.builtin_shapes import Points, ellipses
 from genonce.adapters.providers.builtin_sketch import Sketch
 
 _PITCH: Final = 2
@@ -54,13 +55,13 @@ class Land:
         """Paint ``ridge``, paler at its foot where the air is thick."""
         crest = self.crest(ridge)
         haze = blend(ridge.colour, self.sketch.palette.sky[3], 0.3)
-        self.canvas.polygons([self._closed(crest)], Fade(lighter(ridge.colour, 0.02), haze))
+        self._ground(crest, Fade(lighter(ridge.colour, 0.02), haze))
 
     def mountain(self, ridge: Ridge) -> None:
         """Paint ``ridge`` with a lit and a shaded side, and snow on what is high enough."""
         crest = self.crest(ridge)
         haze = blend(ridge.colour, self.sketch.palette.sky[3], 0.55)
-        self.canvas.polygons([self._closed(crest)], Fade(ridge.colour, haze))
+        self._ground(crest, Fade(ridge.colour, haze))
         peaks = _peaks(crest, reach=max(2, int(0.07 * self.canvas.unit / _PITCH)))
         roll = self.sketch.roll(f"{ridge.name}-rock")
         flanks = [self._flank(crest, peak, roll) for peak in peaks]
@@ -71,9 +72,11 @@ class Land:
         snow = blend((0.98, 0.01, 240.0), self.sketch.palette.sky[2], 0.35)
         self.canvas.polygons(caps, lighter(snow, 0.02), opacity=0.9)
 
-    def _closed(self, crest: Points) -> Points:
-        bottom = float(self.canvas.height + 2)
-        return np.concatenate([crest, [(crest[-1, 0], bottom), (crest[0, 0], bottom)]])
+    def _ground(self, crest: Points, fade: Fade, *, above: Sequence[Points] = ()) -> None:
+        """Paint all below ``crest``, and the shapes that stand on it."""
+        solid = min(crest[:, 1].max() + 2.0, self.canvas.height)
+        closed = np.concatenate([crest, [(crest[-1, 0], solid), (crest[0, 0], solid)]])
+        self.canvas.mass([*above, closed], fade, solid=round(solid))
 
     def _flank(self, crest: Points, peak: int, roll: np.random.Generator) -> Points:
         """Return the shaded side of a peak: along the crest to the valley, back by a jagged line."""
@@ -106,7 +109,7 @@ class Land:
         sizes = size * roll.uniform(0.55, 1.25, trees)
         firs = [_fir(*crest[k], height) for k, height in zip(places, sizes.tolist(), strict=True)]
         haze = blend(ridge.colour, self.sketch.palette.sky[3], 0.3)
-        self.canvas.polygons([*firs, self._closed(crest)], Fade(ridge.colour, haze))
+        self._ground(crest, Fade(ridge.colour, haze), above=firs)
 
     def town(self, ridge: Ridge, *, width: float, tallest: float, lit: float) -> None:
         """Paint a row of houses.
@@ -118,12 +121,13 @@ class Land:
             lit: share of the windows with a light in them, 0-1.
         """
         roll, x = self.sketch.roll(ridge.name), -width
+        foot = ridge.base + 0.15 * self.canvas.unit
         walls: list[Points] = []
         panes: list[Points] = []
         while x < self.canvas.width:
             wide = width * float(roll.uniform(0.6, 1.4))
             top = ridge.base - tallest * float(roll.uniform(0.25, 1.0) ** 1.5)
-            walls += _tower(x, top, wide, float(self.canvas.height), roll)
+            walls += _tower(x, top, wide, foot, roll)
             panes += _windows(x, top, wide, ridge.base, roll, lit)
             x += wide * float(roll.uniform(0.9, 1.15))
         haze = blend(ridge.colour, self.sketch.palette.sky[3], 0.5)
@@ -154,10 +158,7 @@ class Land:
         spread = roll.normal(0.0, 1.0, 26) * (0.03 + 0.12 * depth) * unit
         long = (0.012 + 0.05 * depth) * unit * roll.uniform(0.4, 1.3, 26)
         thick = np.maximum(0.5, (0.0012 + 0.0045 * depth) * unit)
-        streaks = [
-            ellipse(*values, corners=12)
-            for values in zip(self.light_x + spread, y, long, thick, strict=True)
-        ]
+        streaks = ellipses(self.light_x + spread, y, long, thick, corners=12)
         self.canvas.polygons(streaks, self.sketch.palette.light, opacity=0.5)
 
 

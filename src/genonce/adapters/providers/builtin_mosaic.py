@@ -31,7 +31,7 @@ def mosaic(canvas: Canvas, sketch: Sketch) -> list[Layer]:
     bands = min(canvas.height, max(12, sketch.steps))
     edges = [canvas.height * k // bands for k in range(bands + 1)]
     laid = [partial(floor.lay, *rows) for rows in zip(edges, edges[1:], strict=False)]
-    return [*landscape(view, sketch), *laid]
+    return [*landscape(view, sketch), floor.choose, *laid]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,8 @@ class Floor:
     """How much lighter or darker each stone is than the view: about -0.1 to 0.1."""
     grout: NDArray[np.float32]
     """Colour of the joints: red, green and blue, 0-255."""
+    colours: NDArray[np.float32]
+    """Colour of each stone, in the grid's order, once it is chosen: shape (n, 3)."""
 
     @staticmethod
     def of(canvas: Canvas, sketch: Sketch, view: Canvas) -> "Floor":
@@ -65,7 +67,16 @@ class Floor:
         tone = roll.normal(0.0, 0.045, shape).astype(np.float32)
         joint = blend(sketch.palette.near, (0.34, 0.02, 60.0), 0.5)
         grout = np.array(rgb(joint), np.float32)
-        return Floor(canvas, view, side, x, y, tone, grout)
+        colours = np.zeros((x.size, 3), np.float32)
+        return Floor(canvas, view, side, x, y, tone, grout, colours)
+
+    def choose(self) -> None:
+        """Give every stone the colour that the view shows at its middle."""
+        seen = np.asarray(self.view.image)
+        scale = self.view.width / self.canvas.width
+        row = (self.y.ravel() * scale).astype(np.intp).clip(0, seen.shape[0] - 1)
+        column = (self.x.ravel() * scale).astype(np.intp).clip(0, seen.shape[1] - 1)
+        self.colours[:] = seen[row, column] * (1.0 + self.tone.ravel()[:, None])
 
     def lay(self, top: int, bottom: int) -> None:
         """Paint the rows from ``top`` to before ``bottom``."""
@@ -73,43 +84,41 @@ class Floor:
         gap = np.sqrt(second) - np.sqrt(nearest)
         joint = np.float32(max(0.8, _GROUT * self.side * 2.0))
         # One pixel of slope on both sides of the joint's edge keeps it smooth.
-        cover = ((gap - joint) * 0.5 + 0.5).clip(0.0, 1.0)[..., None]
-        colours = self._colours()[stone] * self._relief(stone, top, bottom)[..., None]
-        painted = self.grout + (colours - self.grout) * cover
+        cover = ((gap - joint) * np.float32(0.5) + np.float32(0.5)).clip(0.0, 1.0)
+        painted = self.colours.take(stone, axis=0)
+        painted *= (self._relief(stone, top, bottom) * cover)[..., None]
+        painted += self.grout * (1.0 - cover)[..., None]
         band = Image.fromarray(painted.clip(0.0, 255.0).astype(np.uint8))
         self.canvas.image.paste(band, (0, top))
 
-    def _nearest(self, top: int, bottom: int) -> tuple[Field, Field, NDArray[np.intp]]:
-        """Return for each pixel the squared distance to its two nearest stones, and the first's index."""
-        py = np.arange(top, bottom, dtype=np.float32)[:, None] + np.float32(0.5)
-        px = np.arange(self.canvas.width, dtype=np.float32)[None] + np.float32(0.5)
+    def _nearest(self, top: int, bottom: int) -> tuple[Field, Field, NDArray[np.int32]]:
+        """Return the squared distance to the two nearest stones, and the index of the nearest."""
+        py, px = self._pixels(top, bottom)
         row = (py[:, 0] / self.side).astype(np.intp) + _MARGIN
         column = (px[0] / self.side).astype(np.intp) + _MARGIN
         nearest = np.full((len(row), len(column)), np.inf, np.float32)
-        second, stone = nearest.copy(), np.zeros(nearest.shape, np.intp)
+        second, stone = nearest.copy(), np.zeros(nearest.shape, np.int32)
+        grid = np.arange(self.x.size, dtype=np.int32).reshape(self.x.shape)
         for dy, dx in np.ndindex(3, 3):
-            cells = np.ix_(row + dy - 1, column + dx - 1)
-            distance = (px - self.x[cells]) ** 2 + (py - self.y[cells]) ** 2
-            closer = distance < nearest
-            second = np.minimum(second, np.maximum(nearest, distance))
-            nearest = np.minimum(nearest, distance)
-            index = cells[0] * self.x.shape[1] + cells[1]
-            stone = np.where(closer, index, stone)
+            x, y, index = (
+                values.take(row + dy - 1, axis=0).take(column + dx - 1, axis=1)
+                for values in (self.x, self.y, grid)
+            )
+            distance = (px - x) ** 2 + (py - y) ** 2
+            np.copyto(stone, index, where=distance < nearest)
+            np.minimum(second, np.maximum(nearest, distance), out=second)
+            np.minimum(nearest, distance, out=nearest)
         return nearest, second, stone
 
-    def _colours(self) -> NDArray[np.float32]:
-        """Return the colour of every stone: what the view shows at its middle, shape (n, 3)."""
-        seen = np.asarray(self.view.image)
-        scale = self.view.width / self.canvas.width
-        row = (self.y.ravel() * scale).astype(np.intp).clip(0, seen.shape[0] - 1)
-        column = (self.x.ravel() * scale).astype(np.intp).clip(0, seen.shape[1] - 1)
-        colours: NDArray[np.float32] = seen[row, column] * (1.0 + self.tone.ravel()[:, None])
-        return colours
-
-    def _relief(self, stone: NDArray[np.intp], top: int, bottom: int) -> Field:
+    def _relief(self, stone: NDArray[np.int32], top: int, bottom: int) -> Field:
         """Return how light falls on each pixel: brighter on a stone's upper left."""
-        py = np.arange(top, bottom, dtype=np.float32)[:, None]
-        px = np.arange(self.canvas.width, dtype=np.float32)[None]
-        off = (px - self.x.ravel()[stone]) + (py - self.y.ravel()[stone])
+        py, px = self._pixels(top, bottom)
+        off = px + py - (self.x + self.y).ravel().take(stone)
         relief: Field = np.float32(1.0) - off * np.float32(0.11 / self.side)
         return relief
+
+    def _pixels(self, top: int, bottom: int) -> tuple[Field, Field]:
+        """Return the middle of each pixel: its rows as a column, its columns as a row."""
+        py = np.arange(top, bottom, dtype=np.float32)[:, None] + np.float32(0.5)
+        px = np.arange(self.canvas.width, dtype=np.float32)[None] + np.float32(0.5)
+        return py, px

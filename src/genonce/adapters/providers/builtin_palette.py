@@ -6,7 +6,7 @@ from typing import Final, TypeAlias
 import msgspec
 import numpy as np
 
-from genonce.adapters.providers.builtin_colour import Lch
+from genonce.adapters.providers.builtin_colour import Lch, shown
 from genonce.adapters.providers.builtin_lexicon import Scene
 
 Adjust: TypeAlias = Callable[[Lch], Lch]
@@ -101,7 +101,7 @@ def palette_for(scene: Scene, *, guidance: float, roll: np.random.Generator) -> 
     base = _TIMES[time_of_day(scene, roll)]
     palette = _worded(base, scene, roll) if _large_colours(scene) else _turned(base, scene, roll)
     palette = _adjusted(palette, _mood(scene.moods))
-    return _adjusted(palette, _guided(guidance))
+    return _adjusted(_adjusted(palette, _guided(guidance)), shown)
 
 
 def _large_colours(scene: Scene) -> list[str]:

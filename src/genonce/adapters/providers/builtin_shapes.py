@@ -30,6 +30,14 @@ def ellipse(
     return np.stack([x + across * c - down * s, y + across * s + down * c], axis=1)
 
 
+def ellipses(x: Points, y: Points, rx: Points, ry: Points, *, corners: int) -> list[Points]:
+    """Return one upright ellipse for each place of four lists of equal length."""
+    turn = np.linspace(0.0, 2.0 * math.pi, corners, endpoint=False)
+    across = x[:, None] + rx[:, None] * np.cos(turn)
+    down = y[:, None] + ry[:, None] * np.sin(turn)
+    return list(np.stack([across, down], axis=2))
+
+
 def smooth(points: Points, *, closed: bool, density: int = 6) -> Points:
     """Return a Catmull-Rom curve through ``points``, ``density`` corners for each of them."""
     ends = (points[-1:], points[:2]) if closed else (points[:1], points[-1:])

@@ -21,7 +21,9 @@ _CHANCES: Final = (
 )  # fmt: skip
 _MOST_BY_CHANCE: Final = 3
 _SHINING: Final = frozenset(("sun", "moon", "star", "cloud", "snow", "bolt", "desert"))
-_BRIGHT: Final = frozenset(("flower", "balloon", "heart", "butterfly", "mushroom", "car", "robot"))
+_BRIGHT: Final = frozenset(
+    ("flower", "balloon", "heart", "butterfly", "mushroom", "car", "robot", "rainbow")
+)
 
 
 class Sketch(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +46,8 @@ class Sketch(msgspec.Struct, frozen=True, kw_only=True):
             return NAMED["orange"]
         if subject.name in _SHINING:
             return self.palette.light
+        if subject.name in ("sea", "rain"):
+            return lighter(self.palette.sky[0], -0.08)
         if subject.name in _BRIGHT:
             return self.palette.accent
         return lighter(self.palette.near, -0.03)

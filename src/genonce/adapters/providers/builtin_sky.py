@@ -11,7 +11,14 @@ from genonce.adapters.providers.builtin_canvas import Canvas
 from genonce.adapters.providers.builtin_colour import Lch, blend, lighter, ramp
 from genonce.adapters.providers.builtin_lexicon import Subject
 from genonce.adapters.providers.builtin_noise import Field, octave
-from genonce.adapters.providers.builtin_shapes import Points, drawing, ellipse, placed, stroke
+from genonce.adapters.providers.builtin_shapes import (
+    Points,
+    drawing,
+    ellipse,
+    ellipses,
+    placed,
+    stroke,
+)
 from genonce.adapters.providers.builtin_sketch import Layer, Sketch
 
 # Clouds and gradients are smooth: this many pixels on the shorter side are enough at any size.
@@ -68,7 +75,13 @@ class Sky:
     def _gradient(self) -> None:
         height, width = self.clouds.shape
         down = np.linspace(0.0, self.canvas.height / self.horizon, height, dtype=np.float32)
-        waver = octave(self.sketch.roll(f"waver{self.sketch.steps}"), width=width, height=height, cells=2, stretch=2)
+        waver = octave(
+            self.sketch.roll(f"waver{self.sketch.steps}"),
+            width=width,
+            height=height,
+            cells=2,
+            stretch=2,
+        )
         at = (np.sqrt(down.clip(0.0, 1.0)) ** 1.6)[:, None] + 0.05 * waver
         small = Image.fromarray((at.clip(0.0, 1.0) * 255.0).astype(np.uint8))
         small.putpalette(ramp(self.sketch.palette.sky).tobytes())
@@ -85,10 +98,7 @@ class Sky:
         places = roll.uniform((0.0, 0.0), (self.canvas.width, self.horizon), (_STARS_A_BATCH, 2))
         grain = self.canvas.unit / 512.0
         sizes = np.maximum(0.45, grain * (0.4 + 1.3 * roll.random(_STARS_A_BATCH) ** 4))
-        dots = [
-            ellipse(x, y, size, size, corners=8)
-            for (x, y), size in zip(places.tolist(), sizes.tolist(), strict=True)
-        ]
+        dots = ellipses(places[:, 0], places[:, 1], sizes, sizes, corners=8)
         colour = lighter(self.sketch.palette.light, 0.04)
         self.canvas.polygons(dots, colour, opacity=0.45 + 0.5 * float(roll.random()))
         x, y = places[0].tolist()
@@ -97,7 +107,7 @@ class Sky:
     def _milky_way(self) -> None:
         height, width = self.clouds.shape
         roll = self.sketch.roll("milky")
-        down, across = np.mgrid[0:1:height * 1j, 0:1:width * 1j].astype(np.float32)
+        down, across = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j].astype(np.float32)
         lean = roll.uniform(-0.6, 0.6)
         off = across - 0.5 - lean * (down - 0.4)
         dust = sum(
@@ -110,7 +120,10 @@ class Sky:
         unit, turn = self.canvas.unit, np.linspace(np.pi, 2.0 * np.pi, 60)
         arc = np.stack([np.cos(turn), np.sin(turn)], axis=1)
         for k, hue in enumerate(_RAINBOW_HUES):
-            path = arc * unit * (0.56 - 0.022 * k) + (self.canvas.width / 2, self.horizon + 0.06 * unit)
+            path = arc * unit * (0.56 - 0.022 * k) + (
+                self.canvas.width / 2,
+                self.horizon + 0.06 * unit,
+            )
             self.canvas.polygons([stroke(path, 0.023 * unit)], (0.78, 0.16, hue), opacity=0.55)
 
     def _shine(self) -> None:
@@ -164,10 +177,8 @@ class Sky:
         radius = size / 2
         self.canvas.polygons([ellipse(x, y, radius, radius, corners=80)], colour)
         spots = roll.uniform(-0.5, 0.5, (6, 2)) * radius * 1.1 + (x, y)
-        seas = [
-            ellipse(cx, cy, r, r * 0.85)
-            for (cx, cy), r in zip(spots.tolist(), roll.uniform(0.1, 0.3, 6) * radius, strict=True)
-        ]
+        wide = roll.uniform(0.1, 0.3, 6) * radius
+        seas = ellipses(spots[:, 0], spots[:, 1], wide, 0.85 * wide, corners=30)
         self.canvas.polygons(seas, blend(colour, self.sketch.palette.sky[1], 0.4), opacity=0.35)
 
     def _grow(self, k: int) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from genonce.adapters.providers.builtin_canvas import Canvas
 from genonce.adapters.providers.builtin_colour import blend, lighter
 from genonce.adapters.providers.builtin_noise import fractal
-from genonce.adapters.providers.builtin_shapes import Points, ellipse
+from genonce.adapters.providers.builtin_shapes import Points, ellipses
 from genonce.adapters.providers.builtin_sketch import Layer, Sketch
 
 _FOG_GRAIN: Final = 4
@@ -32,9 +32,7 @@ def weather(canvas: Canvas, sketch: Sketch, *, horizon: float) -> list[Layer]:
 def fog(canvas: Canvas, sketch: Sketch, name: str, *, horizon: float) -> None:
     """Paint a bank of mist around the horizon."""
     width, height = (max(16, side // _FOG_GRAIN) for side in canvas.image.size)
-    drift = fractal(
-        sketch.roll(name), width=width, height=height, cells=3, octaves=4, stretch=3.5
-    )
+    drift = fractal(sketch.roll(name), width=width, height=height, cells=3, octaves=4, stretch=3.5)
     at = np.linspace(0.0, canvas.height / horizon, height, dtype=np.float32)[:, None]
     bank = np.exp(-(((at - 1.05) / 0.42) ** 2))
     canvas.veil(bank * (0.36 + 0.34 * drift), lighter(sketch.palette.sky[3], 0.02))
@@ -57,10 +55,9 @@ def motes(canvas: Canvas, sketch: Sketch, batch: int, *, top: float) -> None:
     roll = sketch.roll(f"motes{batch}")
     x, y = roll.uniform((0.0, top), (canvas.width, canvas.height), (9, 2)).T
     radius = np.maximum(0.6, roll.uniform(0.0012, 0.0045, 9) * canvas.unit)
-    dots = [ellipse(u, v, r, r, corners=12) for u, v, r in zip(x, y, radius, strict=True)]
-    halos = [ellipse(u, v, 2.6 * r, 2.6 * r, corners=16) for u, v, r in zip(x, y, radius, strict=True)]
-    canvas.polygons(halos, sketch.palette.light, opacity=0.16)
-    canvas.polygons(dots, sketch.palette.light, opacity=0.75)
+    for size, opacity in ((2.6, 0.16), (1.0, 0.75)):
+        dots = ellipses(x, y, size * radius, size * radius, corners=14)
+        canvas.polygons(dots, sketch.palette.light, opacity=opacity)
 
 
 def _rain(canvas: Canvas, sketch: Sketch, batch: int) -> None:
@@ -79,5 +76,5 @@ def _snow(canvas: Canvas, sketch: Sketch, batch: int) -> None:
     roll, count = sketch.roll(f"snow{batch}"), 100
     x, y = roll.uniform((0, 0), (canvas.width, canvas.height), (count, 2)).T
     radius = np.maximum(0.6, (0.0015 + 0.008 * roll.random(count) ** 3) * canvas.unit)
-    flakes = [ellipse(u, v, r, r, corners=14) for u, v, r in zip(x, y, radius, strict=True)]
+    flakes = ellipses(x, y, radius, radius, corners=14)
     canvas.polygons(flakes, _WHITE, opacity=0.8)

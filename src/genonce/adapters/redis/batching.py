@@ -43,15 +43,10 @@ class BatchingRedis:
     """
 
     def __init__(self, url: str, *, timeout_s: float, connections: int = 2) -> None:
-        self._pool: ConnectionPool[Any] = (
-            ConnectionPool.from_url(url, socket_keepalive=True)
-            if (not url.startswith("unix"))
-            else ConnectionPool.from_url(url)
-        )
+        options = {} if url.startswith("unix") else {"socket_keepalive": True}
+        pool: Any = ConnectionPool.from_url(url, **options)
         self._timeout_s = timeout_s
-        self._idle: deque[Connection] = deque(
-            self._pool.make_connection() for _ in range(connections)
-        )
+        self._idle: deque[Connection] = deque(pool.make_connection() for _ in range(connections))
         self._waiting: list[tuple[Command, asyncio.Future[Any]]] = []
         self._senders: set[asyncio.Task[None]] = set()
         self._scheduled = False
@@ -131,7 +126,7 @@ class BatchingRedis:
     async def _talk(
         self, connection: Connection, batch: list[tuple[Command, asyncio.Future[Any]]]
     ) -> None:
-        await connection.connect()
+        await connection.connect()  # type: ignore[no-untyped-call]  # redis-py has no type here
         packed = connection.pack_commands([command for command, _ in batch])
         await connection.send_packed_command(packed, check_health=False)
         for _, future in batch:

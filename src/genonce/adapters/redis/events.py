@@ -13,7 +13,7 @@ from genonce.adapters.redis import keys
 from genonce.domain.errors import StoreUnavailable
 from genonce.domain.identity import SeriesId, TaskId
 
-_CONFIRM_S = 0.25
+_CONFIRM_S = 2.0
 _RECONNECT_S = (0.05, 0.2, 1.0)
 _LOST = (RedisError, OSError)
 
@@ -47,11 +47,13 @@ class RedisChanges:
     """
 
     def __init__(self, url: str) -> None:
-        self._redis: Redis[bytes] = Redis.from_url(url)
+        self._redis: Redis = Redis.from_url(url)
         self._pubsub: Any = self._redis.pubsub()
         self._waiters: defaultdict[bytes, set[Signal]] = defaultdict(set)
         self._confirmed: dict[bytes, asyncio.Event] = {}
         self._reader: asyncio.Task[None] | None = None
+        # redis-py would open a connection for each of several first subscriptions at once.
+        self._sending = asyncio.Lock()
 
     def task(self, task: TaskId) -> contextlib.AbstractAsyncContextManager[Signal]:
         """See `Changes.task`."""
@@ -81,10 +83,12 @@ class RedisChanges:
             self._confirmed[key] = asyncio.Event()
         try:
             async with asyncio.timeout(_CONFIRM_S):
-                if not self._confirmed[key].is_set():
-                    await self._pubsub.subscribe(key)
+                confirmed = self._confirmed[key]
+                if not confirmed.is_set():
+                    async with self._sending:
+                        await self._pubsub.subscribe(key)
                     self._read_on()
-                    await self._confirmed[key].wait()
+                    await confirmed.wait()
         except (*_LOST, TimeoutError) as error:
             raise StoreUnavailable(
                 "The coordination store (Redis) does not answer; try again shortly."
@@ -97,7 +101,9 @@ class RedisChanges:
         del self._waiters[key]
         self._confirmed.pop(key, None)
         with contextlib.suppress(*_LOST):  # a lost connection has no subscriptions to end
-            await self._pubsub.unsubscribe(key)
+            async with self._sending:
+                if key not in self._waiters:  # somebody may have come meanwhile
+                    await self._pubsub.unsubscribe(key)
 
     def _read_on(self) -> None:
         if self._reader is None or self._reader.done():

@@ -27,7 +27,7 @@ RETRY = retry_key_prefix
 
 
 def task(task_id: TaskId) -> str:
-    """Hash: one task's record. Written by the claim and the job; lives RESULT_TTL after last use."""
+    """Hash: a task's record. Written by the claim and the job; lives RESULT_TTL after last use."""
     return f"gn:task:{task_id}"
 
 
@@ -58,13 +58,15 @@ def job(task_id: TaskId) -> str:
 
 def durations() -> str:
     """Hash: model -> moving average of a task's seconds. Written by finish.lua; one field a model,
-    owned by the deployment."""
+    owned by the deployment.
+    """
     return "gn:durations"
 
 
 def store_id() -> str:
     """String: id of the image store that all processes share. Written at start; lives a day after
-    the last start or worker's beat."""
+    the last start or worker's beat.
+    """
     return "gn:store"
 
 
@@ -80,7 +82,8 @@ def pace(provider: str) -> str:
 
 def turns(provider: str) -> str:
     """Sorted set: calls under way by the time until which they count. Written by pace.lua; lives
-    seconds, renewed while calls are out."""
+    seconds, renewed while calls are out.
+    """
     return f"gn:pace:{provider}:turns"
 
 

@@ -312,7 +312,9 @@ def _outcome(claimed: Claimed) -> Outcome:
             return Outcome(word, "miss", "created", missing)
         case Replayed(task=task):
             is_done = task.done == task.n
-            return Outcome("replay", "hit" if is_done else "join", "cached" if is_done else "joined")
+            return Outcome(
+                "replay", "hit" if is_done else "join", "cached" if is_done else "joined"
+            )
 
 
 def _claim_headers(claimed: Claimed, task: Task) -> dict[str, str]:
@@ -387,7 +389,7 @@ def _bounds_body(bounds: Bounds) -> BoundsBody:
     return BoundsBody(bounds.low, bounds.high, bounds.default, bounds.multiple or None)
 
 
-def _complaint(redis: bool, workers: int, faults: dict[str, str]) -> str:  # noqa: FBT001
+def _complaint(redis: bool, workers: int, faults: dict[str, str]) -> str:
     if not redis:
         return "Redis does not answer"
     if workers == 0:

@@ -53,9 +53,9 @@ class GenerateBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     scheduler: Annotated[str | None, Meta(description="One of the model's schedulers.")] = None
     quality: Annotated[str | None, Meta(description="One of the model's qualities.")] = None
     style: Annotated[str | None, Meta(description="One of the model's styles.")] = None
-    format: Annotated[
-        str | None, Meta(description="png, webp or jpeg, as the model offers.")
-    ] = None
+    format: Annotated[str | None, Meta(description="png, webp or jpeg, as the model offers.")] = (
+        None
+    )
     variation: Annotated[
         Number, Meta(description="Another number gives another series of pictures; default 0.")
     ] = None
@@ -63,7 +63,6 @@ class GenerateBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     negative_prompt_too: Annotated[
         str | None, Meta(description="Another spelling of negativePrompt.")
     ] = msgspec.field(default=None, name="negative_prompt")
-
 
 
 class ImageBody(msgspec.Struct):
@@ -82,9 +81,7 @@ class TaskBody(msgspec.Struct, rename="camel", kw_only=True):
 
     success: bool = True
     task_id: str
-    status: Annotated[
-        str, Meta(description="pending, processing, completed, failed or cancelled.")
-    ]
+    status: Annotated[str, Meta(description="pending, processing, completed, failed or cancelled.")]
     progress: Annotated[int, Meta(description="0 to 100; never goes back within an attempt.")]
     message: str
     attempt: Annotated[int, Meta(description="From 1.")]
