@@ -1,9 +1,11 @@
-"""`python -m bench`: measure, and print a table. No figure fails the run."""
+"""`python -m bench`: measure, print a table. A miss fails no run; what cannot be had does."""
 
 import argparse
 import contextlib
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -11,7 +13,7 @@ from rich.console import Console
 
 from bench.bulk import bulk
 from bench.crowd import crowd
-from bench.figure import Figure, as_json, table_of
+from bench.figure import Figure, as_json, broken, table_of
 from bench.hot import cached_posts, distinct_posts, done_gets, running_gets
 from bench.idle import watched_idle
 from bench.machine import this_machine
@@ -50,11 +52,20 @@ def measured(names: Sequence[str], *, quick: bool, say: Callable[[str], None]) -
         for name, measure in MEASURES.items():
             if name in names:
                 say(f"measuring {name} ...")
-                figures += measure(quick=quick)
+                figures += attempted(name, partial(measure, quick=quick))
         if end_idle:
             say(f"measuring {IDLE} ...")
-            figures += end_idle()
+            figures += attempted(IDLE, end_idle)
     return figures
+
+
+def attempted(name: str, measure: Callable[[], list[Figure]]) -> list[Figure]:
+    """The figures of one measure; what breaks it does not take the others' away."""
+    try:
+        return measure()
+    except (AssertionError, RuntimeError, OSError) as error:
+        traceback.print_exception(error)
+        return [broken(name, error)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console.print(table_of(figures, machine))
     if given.json:
         given.json.write_bytes(as_json(figures, machine))
-    return 0
+    return int(any(figure.is_broken for figure in figures))
 
 
 if __name__ == "__main__":

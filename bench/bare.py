@@ -1,9 +1,10 @@
 """A bare Litestar handler to measure beside: it parses the body, and answers ready bytes.
 
-`python -m bench.bare PORT` reads a `Specimen` as JSON, one line, from its standard input. The server
-and its settings are those of `genonce web`.
+`python -m bench.bare PORT` reads a `Specimen` as one line of JSON from its standard input. The
+server and its settings are those of `genonce web`.
 """
 
+import os
 import sys
 from typing import Any
 
@@ -48,9 +49,17 @@ def bare_app(specimen: Specimen) -> Litestar:
     return Litestar(route_handlers=[generate, read], openapi_config=None)
 
 
+def _first_line() -> bytes:
+    """The first line of standard input, and nothing after it: the lifeline reads the rest."""
+    line = b""
+    while not line.endswith(b"\n"):
+        line += os.read(0, 1) or b"\n"
+    return line
+
+
 def main() -> None:
     """Serve until standard input ends."""
-    specimen = msgspec.json.decode(sys.stdin.buffer.raw.readline(), type=Specimen)
+    specimen = msgspec.json.decode(_first_line(), type=Specimen)
     lifeline.end_with_parent()
     uvicorn.run(
         bare_app(specimen),

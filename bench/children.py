@@ -19,7 +19,7 @@ def plain_environment(settings: Mapping[str, str]) -> dict[str, str]:
     """The environment of a child: of the service's settings it has only the given ones."""
     inherited = {k: v for k, v in os.environ.items() if k not in Settings.__struct_fields__}
     path = os.pathsep.join(part for part in (os.environ.get("PYTHONPATH"), str(ROOT)) if part)
-    return inherited | {"PYTHONPATH": path} | settings
+    return {**inherited, "PYTHONPATH": path, **settings}
 
 
 def start(module: str, *arguments: str, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:

@@ -20,6 +20,20 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     ok: bool
     raw: dict[str, Any]
     """Numbers; their names end in their units."""
+    is_broken: bool = False
+    """It could not be had."""
+
+
+def broken(name: str, error: Exception) -> Figure:
+    """A figure that could not be had."""
+    return Figure(
+        name=name,
+        measured=f"broke: {type(error).__name__} {error}"[:300],
+        target="",
+        ok=False,
+        raw={},
+        is_broken=True,
+    )
 
 
 def table_of(figures: Sequence[Figure], machine: Machine) -> Table:

@@ -33,7 +33,7 @@ def watched_idle(*, quick: bool) -> Iterator[Callable[[], list[Figure]]]:
 
 def _counts(own: Service) -> dict[str, int]:
     """Calls by command, those that scripts make included, but not our own."""
-    stats = own.redis.info("commandstats")
+    stats = own.info("commandstats")
     names = {name.removeprefix("cmdstat_"): int(entry["calls"]) for name, entry in stats.items()}
     return {name: calls for name, calls in names.items() if name not in ("info", "client|setinfo")}
 

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from itertools import cycle
-from typing import cast
+from typing import Self, cast
 
 import msgspec
 import uvloop
@@ -65,6 +65,16 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     def cpu_us(self) -> float | None:
         """CPU of the measured process, microseconds a request."""
         return None if self.cpu_s is None else self.cpu_s / self.answers * 1e6
+
+    def expect(self, statuses: set[int]) -> Self:
+        """This outcome, if it has no other statuses.
+
+        Raises:
+            RuntimeError: it has.
+        """
+        if not self.statuses.keys() <= statuses:
+            raise RuntimeError(f"Unexpected answers: {self.statuses}, such as {self.bodies}")
+        return self
 
 
 def run_load(plan: Plan, *, pid: int) -> Outcome:

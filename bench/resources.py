@@ -15,7 +15,7 @@ from bench.figure import Figure
 from bench.line import GENERATE, get, post
 from bench.load import Plan, run_load
 from bench.machine import Memory, memory
-from bench.service import service
+from bench.service import Service, service
 
 WEB_MB = 90
 START_S = 2.0
@@ -26,25 +26,24 @@ def memory_after_load(*, quick: bool) -> list[Figure]:
     """Memory of web and worker after new tasks, hits and reads at 64 connections."""
     count, seconds = (100, 0.2) if quick else (2000, 3.0)
     new = [post(GENERATE, {"prompt": text}).decode() for text in prompts(count)]
-    with service(workers=1, settings={}) as own:
-        for requests, limit_s in ((new, None), (new[:1], seconds)):
-            plan = Plan(
-                port=own.port, connections=CONNECTIONS, requests=requests, seconds=limit_s
-            )
-            outcome = run_load(plan, pid=own.web)
-            own.settle(within_s=60)
-        task = own.post({"prompt": prompts(1)[0]}).json().get("taskId", "0")
-        reads = [get(f"/api/images/{task}").decode()]
-        plan = Plan(port=own.port, connections=CONNECTIONS, requests=reads, seconds=seconds)
-        run_load(plan, pid=own.web)
+    with service(workers=1) as own:
+        task = own.post({"prompt": "a first task"}).json()["taskId"]
+        _load(own, new, seconds=None)
+        own.settle(within_s=120)
+        _load(own, new[:1], seconds=seconds)
+        _load(own, [get(f"/api/images/{task}").decode()], seconds=seconds)
         web, worker = memory(own.web), memory(own.workers[0])
-    del outcome
     if web is None or worker is None:
         return []  # this system does not tell
     return [
         _memory_figure("web process", web, most_mb=WEB_MB),
         _memory_figure("worker process", worker, most_mb=None),
     ]
+
+
+def _load(own: Service, requests: list[str], *, seconds: float | None) -> None:
+    plan = Plan(port=own.port, connections=CONNECTIONS, requests=requests, seconds=seconds)
+    run_load(plan, pid=own.web).expect({200, 202})
 
 
 def _memory_figure(name: str, found: Memory, *, most_mb: int | None) -> Figure:

@@ -1,4 +1,4 @@
-"""The service as it runs in production: Valkey, a web process, workers; and the stand-in provider."""
+"""The service as it runs in production: Valkey, web, workers, and the stand-in provider."""
 
 import contextlib
 import tempfile
@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import msgspec
 from redis import Redis
@@ -56,7 +57,7 @@ class Service:
     web: int
     workers: tuple[int, ...]
     provider: StandIn
-    redis: "Redis[bytes]"
+    redis: Redis
 
     def post(self, body: object, *, wait_s: int = 0) -> Answer:
         """POST a request."""
@@ -70,7 +71,11 @@ class Service:
 
     def queued(self) -> int:
         """Jobs in the queue, those under way included."""
-        return self.redis.zcard("arq:queue")
+        return cast("int", self.redis.zcard("arq:queue"))
+
+    def info(self, section: str) -> dict[str, Any]:
+        """A section of Redis' INFO."""
+        return cast("dict[str, Any]", self.redis.info(section))
 
     def settle(self, *, within_s: float) -> None:
         """Wait until nothing is queued or under way.

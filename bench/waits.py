@@ -43,9 +43,7 @@ def four_pictures(*, quick: bool) -> list[Figure]:
         own.provider.tell(f"/_latency/{PROVIDER_MS}")
         overheads_ms = []
         for number in range(count + 2):
-            request = post(
-                GENERATE, {"prompt": f"four {number}", "n": 4}, {"prefer": "wait=30"}
-            )
+            request = post(GENERATE, {"prompt": f"four {number}", "n": 4}, {"prefer": "wait=30"})
             began = time.perf_counter()
             answer = line.ask(request)
             overheads_ms.append((time.perf_counter() - began) * 1000 - PROVIDER_MS)

@@ -1,7 +1,7 @@
 """The settings, read once from the environment; only bootstrap and the front doors import this."""
 
-import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import msgspec
@@ -116,7 +116,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def image_store_url(self) -> str:
         """Where pictures are, as a URL."""
-        return self.IMAGE_STORE_URL or f"file://{os.path.abspath(self.DATA_DIR)}/images"
+        return self.IMAGE_STORE_URL or (Path(self.DATA_DIR).absolute() / "images").as_uri()
 
 
 def listed(text: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from arq import func
 from arq.connections import RedisSettings
 from arq.typing import WorkerCoroutine
 
+from genonce.adapters.guard import host_port
 from genonce.adapters.http import open_client
 from genonce.adapters.inspector import PillowInspector
 from genonce.adapters.providers.builtin import Builtin
@@ -150,7 +151,12 @@ def _providers(settings: Settings) -> dict[str, Provider]:
     if settings.TOGETHER_API_KEY:
         made.append(
             Together(
-                open_client(), api_key=settings.TOGETHER_API_KEY, base_url=settings.TOGETHER_API_URL
+                open_client(
+                    own_hosts=[host_port(settings.TOGETHER_API_URL)],
+                    max_connections=settings.TOGETHER_CONCURRENCY,
+                ),
+                api_key=settings.TOGETHER_API_KEY,
+                base_url=settings.TOGETHER_API_URL,
             )
         )
     return {provider.name: provider for provider in made}

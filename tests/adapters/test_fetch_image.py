@@ -64,6 +64,8 @@ async def test_an_own_host_may_be_a_name_with_a_private_address() -> None:
         "data:image/png;base64,AAAA",
         "//127.0.0.1:{port}/p",
         "/p",
+        "https://xn--a/p",
+        "https://[fe80::1]\u3002example/p",
         "https://",
         "https:///p",
         "https://127.0.0.1:99999/p",

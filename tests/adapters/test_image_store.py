@@ -107,10 +107,11 @@ async def test_a_receipt_without_its_bytes_proves_nothing_and_blocks_nothing(
     [
         b"",
         b'{"version":1,"image"',
+        msgspec.json.encode(receipt_of(b"fox")).replace(b"builtin", b"\xff"),
         msgspec.json.encode(receipt_of(b"fox", index=1)),
         msgspec.json.encode(receipt_of(b"fox")).replace(b'"png"', b'"../../x"'),
     ],
-    ids=["empty", "cut", "of another slot", "of no key"],
+    ids=["empty", "cut", "noise", "of another slot", "of no key"],
 )
 async def test_a_damaged_receipt_is_absent_and_is_replaced(
     store: ObjectImageStore, damaged: bytes
@@ -163,28 +164,47 @@ async def test_a_check_passes_and_leaves_nothing(store: ObjectImageStore) -> Non
 
 
 @pytest.mark.parametrize(
-    "key",
+    "written",
     [
         "",
         "store-id",
-        f"{SERIES}-0.json",
-        f"{SERIES}-0-{'c' * 32}.png/../../../../store-id",
-        f"../{SERIES}-0-{'c' * 32}.png",
-        f"{SERIES}-0-{'c' * 32}.png\n",
-        f"{SERIES}-00-{'c' * 32}.png",
-        f"{SERIES}--1-{'c' * 32}.png",
-        f"{SERIES}-0-{'C' * 32}.png",
-        f"{SERIES}-0-{'c' * 31}.png",
-        f"{SERIES}-0-{'c' * 32}.gif",
-        f"{SERIES[:-1]}-0-{'c' * 32}.png",
-        f"{SERIES}-\u0661-{'c' * 32}.png",
+        "{series}-0.json",
+        "{series}-0-{sha}.png/../../../../store-id",
+        "../{series}-0-{sha}.png",
+        "{series}-0-{sha}.png\n",
+        "{series}-00-{sha}.png",
+        "{series}-\u0660-{sha}.png",
+        "{series}--0-{sha}.png",
+        "{series}-0-{upper}.png",
+        "{series}-0-{sha}0.png",
+        "{series}-0-{sha}.webp",
+        "{series}-0-{sha}.gif",
+        "0{series}-0-{sha}.png",
     ],
 )
-async def test_what_is_no_key_is_not_found(key: str) -> None:
+async def test_what_is_not_exactly_its_key_is_not_found(written: str) -> None:
     store = open_image_store("memory://", aws={})
+    receipt = receipt_of(b"fox")
+    sha = receipt.image.sha256[:32]
     await store.store_id()
-    await store.put(b"fox", receipt_of(b"fox"))
+    await store.put(b"fox", receipt)
+    key = written.format(series=SERIES, sha=sha, upper=sha.upper())
     assert await store.read(ImageKey(key)) is None
+
+
+async def test_only_what_was_read_is_replaced(store: ObjectImageStore) -> None:
+    objects, path = store.objects, f"{FOLDER}/0.json"
+    objects.put(path, b"old", media_type="text/plain")
+    read = objects.get(path)
+    assert read is not None
+    assert objects.replace(path, b"new", stale=read, media_type="text/plain") is True
+    assert objects.replace(path, b"late", stale=read, media_type="text/plain") is False
+    now = objects.get(path)
+    assert now is not None
+    assert now.data == b"new"
+    objects.remove(path)
+    assert objects.replace(path, b"late", stale=now, media_type="text/plain") is False
+    assert objects.get(path) is None
 
 
 async def test_a_receipt_of_other_bytes_is_refused(store: ObjectImageStore) -> None:

@@ -31,9 +31,7 @@ class Api:
         """POST a prompt; ``headers`` go along, all else is a field."""
         headers = {**self.headers, **more.pop("headers", {})}
         body = {"prompt": prompt, "n": n, "width": 256, "height": 256, **more}
-        return await self.http.post(
-            f"{self.url}/api/images/generate", json=body, headers=headers
-        )
+        return await self.http.post(f"{self.url}/api/images/generate", json=body, headers=headers)
 
     async def plan(self, prompt: str, n: int = 1) -> Json:
         """What a POST would do."""
@@ -49,9 +47,7 @@ class Api:
 
     async def delete(self, task: str, query: str = "") -> httpx.Response:
         """DELETE a task."""
-        return await self.http.delete(
-            f"{self.url}/api/images/{task}{query}", headers=self.headers
-        )
+        return await self.http.delete(f"{self.url}/api/images/{task}{query}", headers=self.headers)
 
     async def task(self, task: str) -> Json:
         """A task as it stands."""
@@ -226,7 +222,6 @@ def record_of(valkey: Valkey, task: str) -> Json:
         "task": record,
         "events": client.lrange(f"gn:events:{task}", 0, -1),
         "series": client.hgetall(f"gn:series:{series}"),
-        "queue": client.zrange("arq:queue", 0, -1),
     }
 
 

@@ -91,9 +91,7 @@ async def test_after_429_no_worker_calls_for_as_long_as_the_provider_says(site: 
 
 
 @pytest.mark.parametrize("mark", ["429", "503", "503 retry-after=1"])
-async def test_what_was_not_accepted_is_asked_again_and_bought_once(
-    site: Site, mark: str
-) -> None:
+async def test_what_was_not_accepted_is_asked_again_and_bought_once(site: Site, mark: str) -> None:
     api, prompt = await site.web(), site.prompt(f"[[{mark} times=2]]")
     await site.workers(1)
     await api.made(prompt, 2)
@@ -192,9 +190,7 @@ async def test_one_broken_picture_costs_one_more_purchase(site: Site) -> None:
 
 
 @pytest.mark.parametrize("mark", ["url", "url-redirect", "url-fails=1"])
-async def test_a_picture_given_by_its_address_is_fetched_and_kept(
-    site: Site, mark: str
-) -> None:
+async def test_a_picture_given_by_its_address_is_fetched_and_kept(site: Site, mark: str) -> None:
     api, prompt = await site.web(), site.prompt(f"[[{mark}]]")
     await site.workers(1)
     task = await api.made(prompt, 2)

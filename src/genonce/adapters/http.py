@@ -15,6 +15,7 @@ from typing import NewType
 
 import aiohttp
 import httpx
+import msgspec
 from aiohttp.abc import AbstractResolver
 from httpx_aiohttp import AiohttpTransport
 
@@ -34,8 +35,12 @@ PICTURE_S = 60.0
 PICTURE_TRIES = 3
 PICTURE_REDIRECTS = 3
 
-FAILURES = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError)
-"""What a call can raise. aiohttp's own are among them: the transport leaves some as they are."""
+FAILURES = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError, UnicodeError)
+"""What a call can raise: the transport leaves some of aiohttp's as they are, and httpx leaves
+idna's, which are UnicodeErrors, when a host name is none."""
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for a body that is not the JSON that was expected: more than its own."""
 
 _NEVER_SENT = (
     aiohttp.ClientConnectorError,
@@ -43,13 +48,14 @@ _NEVER_SENT = (
     aiohttp.InvalidURL,
     aiohttp.NonHttpUrlClientError,
 )
-_NEVER_SENT_HTTPX = (
+_NEVER_SENT_OTHERS = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
     httpx.PoolTimeout,
     httpx.UnsupportedProtocol,
     httpx.LocalProtocolError,
     httpx.InvalidURL,
+    UnicodeError,
 )
 
 
@@ -126,7 +132,7 @@ def line_failure(error: Exception, *, provider: str) -> ProviderError:
     # The transport calls every aiohttp.ClientConnectionError a ConnectTimeout, also a line that
     # was cut after the request was sent: only aiohttp's own class tells the two apart.
     cause = next((e for e in _causes(error) if isinstance(e, aiohttp.ClientError)), None)
-    if isinstance(cause, _NEVER_SENT) or (cause is None and isinstance(error, _NEVER_SENT_HTTPX)):
+    if isinstance(cause, _NEVER_SENT) or (cause is None and isinstance(error, _NEVER_SENT_OTHERS)):
         return ProviderUnavailable(f"{provider} cannot be reached.")
     return OutcomeUnknown(f"The line to {provider} failed after the request was sent.")
 

@@ -180,7 +180,7 @@ class ObjectImageStore:
         """The receipt, if it is this slot's and its bytes are there in full."""
         try:
             receipt = msgspec.json.decode(data, type=Receipt)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return None
         image = receipt.image
         path = _bytes_path(image.key)

@@ -10,7 +10,7 @@ from math import isfinite
 import httpx
 import msgspec
 
-from genonce.adapters.http import FAILURES, read_body
+from genonce.adapters.http import FAILURES, UNREADABLE, read_body
 from genonce.domain.errors import (
     OutcomeUnknown,
     ProviderError,
@@ -90,7 +90,7 @@ async def _reason(answer: httpx.Response, secrets: Sequence[str]) -> str:
         async with asyncio.timeout(REASON_S):
             body = await read_body(answer, max_bytes=REASON_BYTES)
         error = msgspec.json.decode(body, type=_Body).error
-    except (*FAILURES, ProviderFailed, msgspec.DecodeError):
+    except (*FAILURES, *UNREADABLE, ProviderFailed):
         return ""
     return safe_reason(error if isinstance(error, str) else error.message, secrets=secrets)
 

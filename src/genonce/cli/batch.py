@@ -21,6 +21,7 @@ from genonce.client import GenonceClient
 from genonce.client_errors import ServiceError
 
 INTERRUPTED = 130
+UNAVAILABLE = 503
 GREETING_S = 3.0
 """How long a service that has not answered yet is waited for."""
 OUTAGE_S = 900.0
@@ -183,14 +184,22 @@ async def _service(given: Given, meter: Meter) -> AsyncIterator[GenonceClient]:
     except ValueError as error:
         raise click.UsageError(f"{error}.") from error
     async with client:
-        try:
-            await client.health(deadline_s=GREETING_S)
-        except ServiceError as error:
-            raise Stopped(
-                f"{error.message}\nIs the service up? `genonce serve` starts one here; --url or"
-                " GENONCE_URL names another."
-            ) from error
+        await _greet(client)
         yield client
+
+
+async def _greet(client: GenonceClient) -> None:
+    """Find out before the first line whether the address is right."""
+    try:
+        await client.health(deadline_s=GREETING_S)
+    except ServiceError as error:
+        # It is there, and says that it is not well just now: the lines will wait for it.
+        if error.status == UNAVAILABLE:
+            return
+        raise Stopped(
+            f"{error.message}\nIs the service up? `genonce serve` starts one here; --url or"
+            " GENONCE_URL names another."
+        ) from error
 
 
 async def _count(path: str) -> int | None:

@@ -6,8 +6,10 @@ import hashlib
 import itertools
 import os
 import re
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
@@ -16,6 +18,7 @@ import msgspec
 from genonce.client_answers import Picture
 
 MANIFEST = "manifest.jsonl"
+NEW_MANIFEST = ".manifest.new"
 PART = ".part"
 # A second batch in the same folder may sweep a half-written file of ours away, but not for ever.
 TRIES = 5
@@ -34,6 +37,13 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     task_id: str = ""
     files: tuple[str, ...] = ()
     message: str = ""
+
+
+class _Place(msgspec.Struct):
+    """What the order of the manifest is made of."""
+
+    source: str
+    line: int
 
 
 class Folder:
@@ -77,7 +87,7 @@ class Folder:
             if await asyncio.to_thread(self._holds, name, picture.sha256):
                 return name, False
             content = await fetch(picture)
-            await asyncio.to_thread(self.write, name, content)
+            await asyncio.to_thread(self._write, name, content)
             return name, True
 
     def _holds(self, name: str, sha256: str) -> bool:
@@ -87,7 +97,7 @@ class Folder:
         except FileNotFoundError:
             return False
 
-    def write(self, name: str, content: bytes) -> None:
+    def _write(self, name: str, content: bytes) -> None:
         """Write a whole file at once, in place of an older one of its name."""
         for _ in range(TRIES):
             half = self.root / next(self._names)
@@ -110,10 +120,11 @@ class Manifest:
         self._folder = folder
         self.source = source
         path = folder.root / MANIFEST
+        is_torn = _is_torn(path)
         # Unbuffered: a line is one write, so a killed batch leaves whole lines.
         self._file = path.open("ab", buffering=0)
-        # After a loss of power the last line may be torn; `finish` drops it, and blank ones.
-        self._file.write(b"\n")
+        if is_torn:
+            self._file.write(b"\n")
 
     def add(self, entry: Entry) -> None:
         """Append what became of a line."""
@@ -127,18 +138,35 @@ class Manifest:
                 are of an older, longer file.
         """
         self._file.close()
-        latest: dict[tuple[str, int], bytes] = {}
-        with (self._folder.root / MANIFEST).open("rb") as file:
-            for raw in file:
-                with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
-                    entry = msgspec.json.decode(raw, type=Entry)
-                    latest[entry.source, entry.line] = raw
-        kept = (
-            raw
-            for (source, line), raw in sorted(latest.items())
-            if lines is None or source != self.source or line <= lines
-        )
-        self._folder.write(MANIFEST, b"".join(kept))
+        path, new = self._folder.root / MANIFEST, self._folder.root / NEW_MANIFEST
+        with path.open("rb") as old, new.open("wb") as file:
+            for (source, line), offset in sorted(_latest(old).items()):
+                if lines is None or source != self.source or line <= lines:
+                    old.seek(offset)
+                    file.write(old.readline())
+        new.replace(path)
+
+
+def _is_torn(manifest: Path) -> bool:
+    """The last line is not whole, as after a loss of power."""
+    try:
+        with manifest.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read() != b"\n"
+    except OSError:  # absent or empty
+        return False
+
+
+def _latest(manifest: BinaryIO) -> dict[tuple[str, int], int]:
+    """Where the latest entry of each line of each file starts."""
+    places: dict[tuple[str, int], int] = {}
+    offset = 0
+    for raw in manifest:
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+            entry = msgspec.json.decode(raw, type=_Place)
+            places[sys.intern(entry.source), entry.line] = offset
+        offset += len(raw)
+    return places
 
 
 def picture_name(picture: Picture) -> str:

@@ -18,6 +18,8 @@ UNDONE = ("failed", "refused")
 NOTE_S = 10.0
 """Shortest time between two notes where there is no terminal to draw on."""
 LIMITED = 429
+# So that a pause can be read beside it on 80 columns.
+BAR_WIDTH = 16
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,10 +62,10 @@ class Meter:
         console = Console(stderr=True)
         self._is_drawn = console.is_terminal
         self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
+            BarColumn(bar_width=BAR_WIDTH),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
+            TextColumn("{task.description}", markup=False),
             console=console,
             disable=not self._is_drawn,
             transient=True,
@@ -115,7 +117,7 @@ def pause(wait: Wait) -> str:
     until = time.strftime("%H:%M:%S", time.localtime(time.time() + wait.seconds))
     long = f"{duration(wait.seconds)}, until {until}"
     if wait.error.status == LIMITED:
-        return f"waiting {long}: the service's limit is used up, which is normal"
+        return f"normal wait for the limit: {long}"
     return f"trying again in {long}: {wait.error.message}"
 
 

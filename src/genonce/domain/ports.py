@@ -11,7 +11,7 @@ from genonce.domain.catalogue import Model
 from genonce.domain.identity import Identity, SeriesId, TaskId
 from genonce.domain.quota import Allowance, Meter
 from genonce.domain.request import ImageRequest
-from genonce.domain.series import Held, Image, ImageKey, Lease, Receipt, Slot
+from genonce.domain.series import Held, Image, ImageKey, KeyParts, Lease, Receipt, Slot
 from genonce.domain.task import Claim, ClaimOutcome, Event, Job, Task, TaskState
 
 
@@ -74,12 +74,8 @@ class TaskStore(Protocol):
         """What a claim would find: the task, and its first ``n`` slots (None = empty)."""
         ...
 
-    async def lose(self, series: SeriesId, index: int, *, sha256: str) -> None:
-        """Empty a filled slot whose bytes are gone.
-
-        Args:
-            sha256: of the lost bytes, or the beginning of it; another picture's slot stays.
-        """
+    async def lose(self, lost: KeyParts) -> None:
+        """Empty a filled slot whose bytes are gone; another picture's slot stays."""
         ...
 
 

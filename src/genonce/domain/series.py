@@ -9,9 +9,27 @@ from genonce.domain.identity import SeriesId
 
 ImageKey = NewType("ImageKey", str)
 
-_KEY = re.compile(r"([0-9a-f]{32})-(\d{1,3})-([0-9a-f]{32})\.(png|jpeg|webp)")
+_KEY = re.compile(r"([0-9a-f]{32})-(0|[1-9][0-9]{0,2})-([0-9a-f]{32})\.(png|jpeg|webp)")
 
 MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+
+
+class KeyParts(msgspec.Struct, frozen=True):
+    """What an image key says."""
+
+    series: SeriesId
+    index: int
+    sha256: str
+    """The first 32 digits."""
+    format: str
+
+
+def read_image_key(text: str) -> KeyParts | None:
+    """The parts of an image key; None if the text is none."""
+    match = _KEY.fullmatch(text)
+    if match is None:
+        return None
+    return KeyParts(SeriesId(match[1]), int(match[2]), match[3], match[4])
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,23 +49,10 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
         """Name of the bytes in the store and in URLs; not guessable without the bytes."""
         return ImageKey(f"{self.series}-{self.index}-{self.sha256[:32]}.{self.format}")
 
-
-class KeyParts(msgspec.Struct, frozen=True):
-    """What an image key says."""
-
-    series: SeriesId
-    index: int
-    sha256: str
-    """The first 32 digits."""
-    format: str
-
-
-def read_image_key(text: str) -> KeyParts | None:
-    """The parts of an image key; None if the text is none."""
-    match = _KEY.fullmatch(text)
-    if match is None:
-        return None
-    return KeyParts(SeriesId(match[1]), int(match[2]), match[3], match[4])
+    @property
+    def parts(self) -> KeyParts:
+        """What the key says."""
+        return KeyParts(self.series, self.index, self.sha256[:32], self.format)
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

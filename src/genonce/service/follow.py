@@ -96,11 +96,14 @@ class Follow:
                         return  # forgotten meanwhile
                     yield None
 
-    async def delete(self, task: TaskId, caller: Caller, *, purge: bool) -> Task:
+    async def delete(self, task: TaskId, caller: Caller, *, purge: bool) -> tuple[Task, bool]:
         """Cancel an unfinished task, or forget a finished one.
 
         Args:
             purge: also delete the pictures of its slots, for every task that shares them.
+
+        Returns:
+            The task and whether it was unfinished until now.
 
         Raises:
             TaskNotFound: no such task for this caller.
@@ -116,12 +119,12 @@ class Follow:
             await self.tasks.forget(task)
         if purge:
             await self._purge(found)
-        return found
+        return found, was_active
 
     async def _purge(self, task: Task) -> None:
         for image in task.images:
             # The slot first: a claim between the two would hand out a dead link.
-            await self.tasks.lose(image.series, image.index, sha256=image.sha256)
+            await self.tasks.lose(image.parts)
             await self.images.delete(image.series, image.index)
 
 

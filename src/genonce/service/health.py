@@ -25,9 +25,13 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     faults: dict[str, str]
 
     @property
-    def is_ok(self) -> bool:
-        """A prompt sent now would become a picture."""
-        return self.redis and self.workers > 0 and not self.faults
+    def complaint(self) -> str:
+        """Why a prompt sent now would not become a picture; "" if it would."""
+        if not self.redis:
+            return "Redis does not answer"
+        if self.workers == 0:
+            return "no worker is running"
+        return "; ".join(f"{provider}: {fault}" for provider, fault in self.faults.items())
 
 
 @dataclass(frozen=True, slots=True)

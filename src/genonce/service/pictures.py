@@ -59,7 +59,7 @@ class Pictures:
         size = await self.images.read(key, start=0, end=0)
         if size is None:
             with contextlib.suppress(StoreUnavailable):
-                await self.tasks.lose(parts.series, parts.index, sha256=parts.sha256)
+                await self.tasks.lose(parts)
             raise ImageNotFound(GONE)
         return Picture(self.images, key, parts, size.total)
 

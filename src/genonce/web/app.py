@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from litestar import Litestar, Request, get
+from litestar import Litestar, get
 from litestar.config.cors import CORSConfig
 from litestar.response import Response
 
@@ -14,6 +14,7 @@ from genonce.web.errors import BODY_MAX, error_facts
 from genonce.web.files import image_handlers
 from genonce.web.messages import language_of
 from genonce.web.page import page_handlers
+from genonce.web.reading import AnyRequest, headers_of
 
 DIALECTS: tuple[Dialect, ...] = (NATIVE,)
 """The most particular prefixes first."""
@@ -28,7 +29,6 @@ EXPOSED_HEADERS = (
     "x-task-attempt",
     "idempotency-replayed",
 )
-AnyRequest = Request[Any, Any, Any]
 
 
 def build_app(
@@ -72,6 +72,7 @@ def build_app(
         on_startup=list(on_startup),
         on_shutdown=list(on_shutdown),
         debug=False,
+        logging_config=None,
     )
 
 
@@ -80,7 +81,7 @@ def render_exception(request: AnyRequest, error: Exception) -> Response[bytes]:
     path = request.url.path
     facts = error_facts(error, method=request.method, path=path)
     dialect = next(d for d in DIALECTS if any(path.startswith(prefix) for prefix in d.prefixes))
-    shown = dialect.render_error(facts, language_of(request.headers.get("accept-language")))
+    shown = dialect.render_error(facts, language_of(headers_of(request)))
     return Response(
         shown.body,
         status_code=shown.status,

@@ -2,19 +2,19 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
-from litestar import HttpMethod, Request, route
+from litestar import HttpMethod, route
 from litestar.handlers import HTTPRouteHandler
-from litestar.response import Response
+from litestar.types import ASGIApp
 
 from genonce.domain.errors import ImageNotFound
 from genonce.domain.series import MEDIA_TYPES, ImageKey, read_image_key
 from genonce.service.authenticate import Authenticate
 from genonce.service.pictures import Picture, Pictures
 from genonce.web.auth import address_of
+from genonce.web.reading import AnyRequest, Headers, field, headers_of
+from genonce.web.reply import Reply
 
-AnyRequest = Request[Any, Any, Any]
 _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
 
 
@@ -22,7 +22,7 @@ def image_handlers(pictures: Pictures, authenticate: Authenticate) -> Sequence[H
     """Routes of image bytes."""
 
     @route("/images/{image_key:str}", http_method=[HttpMethod.GET, HttpMethod.HEAD])
-    async def image(request: AnyRequest, image_key: str) -> Response[bytes]:
+    async def image(request: AnyRequest, image_key: str) -> ASGIApp:
         """A picture's bytes."""
         parts = read_image_key(image_key)
         if parts is None:
@@ -34,7 +34,7 @@ def image_handlers(pictures: Pictures, authenticate: Authenticate) -> Sequence[H
     return (image,)
 
 
-async def _answer(request: AnyRequest, found: Picture) -> Response[bytes]:
+async def _answer(request: AnyRequest, found: Picture) -> ASGIApp:
     tag = f'"{found.parts.sha256}"'
     headers = {
         "etag": tag,
@@ -43,31 +43,32 @@ async def _answer(request: AnyRequest, found: Picture) -> Response[bytes]:
         "x-content-type-options": "nosniff",
     }
     media_type = MEDIA_TYPES[found.parts.format]
-    if tag in request.headers.get("if-none-match", ""):
-        return Response(b"", status_code=304, headers=headers, media_type=media_type)
-    asked = _asked_range(request, tag, found.size)
+    sent = headers_of(request)
+    if tag.encode() in sent.get(b"if-none-match", b""):
+        return Reply(b"", status=304, headers=headers, media_type=media_type)
+    asked = _asked_range(sent, tag, found.size)
     if request.method == "HEAD":
         headers["content-length"] = str(found.size)
-        return Response(b"", status_code=200, headers=headers, media_type=media_type)
+        return Reply(b"", status=200, headers=headers, media_type=media_type)
     if asked is None:
         data = await found.read(0, found.size)
-        return Response(data, status_code=200, headers=headers, media_type=media_type)
+        return Reply(data, status=200, headers=headers, media_type=media_type)
     start, end = asked
     if start >= end:
         headers["content-range"] = f"bytes */{found.size}"
-        return Response(b"", status_code=416, headers=headers, media_type=media_type)
+        return Reply(b"", status=416, headers=headers, media_type=media_type)
     headers["content-range"] = f"bytes {start}-{end - 1}/{found.size}"
     data = await found.read(start, end)
-    return Response(data, status_code=206, headers=headers, media_type=media_type)
+    return Reply(data, status=206, headers=headers, media_type=media_type)
 
 
-def _asked_range(request: AnyRequest, tag: str, size: int) -> tuple[int, int] | None:
+def _asked_range(headers: Headers, tag: str, size: int) -> tuple[int, int] | None:
     """First byte and end (exclusive) of a single range; empty where it lies outside.
 
     None for anything else than one well-formed range: then the whole is sent, as RFC 9110 allows.
     """
-    match = _RANGE.fullmatch(request.headers.get("range", ""))
-    if match is None or request.headers.get("if-range", tag) != tag:
+    match = _RANGE.fullmatch(field(headers, b"range") or "")
+    if match is None or (field(headers, b"if-range") or tag) != tag:
         return None
     first, last = match[1], match[2]
     if not first:

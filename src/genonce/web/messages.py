@@ -59,10 +59,10 @@ LIMITS_ZH: Mapping[str, str] = {
 }
 
 
-def language_of(accept_language: str | None) -> Language:
-    """Chinese where a client prefers it, else English."""
-    first = (accept_language or "").lstrip().casefold()
-    return Language.CHINESE if first.startswith("zh") else Language.ENGLISH
+def language_of(headers: Mapping[bytes, bytes]) -> Language:
+    """Chinese where a client prefers it (Accept-Language), else English."""
+    first = headers.get(b"accept-language", b"").lstrip().lower()
+    return Language.CHINESE if first.startswith(b"zh") else Language.ENGLISH
 
 
 def say(name: str, language: Language, **facts: object) -> str:

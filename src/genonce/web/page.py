@@ -8,11 +8,12 @@ import msgspec
 from litestar import get
 from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
-from litestar.response import Response
+from litestar.types import ASGIApp
 
 from genonce import __version__
 from genonce.web.dialect import Dialect
 from genonce.web.openapi import openapi_document
+from genonce.web.reply import Reply
 
 _ASSETS = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
 _FOLDER = resources.files("genonce.web") / "assets"
@@ -29,17 +30,17 @@ def page_handlers(dialects: Sequence[Dialect]) -> Sequence[HTTPRouteHandler]:
     )
 
     @get("/openapi.json")
-    async def openapi() -> Response[bytes]:
+    async def openapi() -> ASGIApp:
         """The OpenAPI document."""
-        return Response(document, media_type="application/json")
+        return Reply(document)
 
     @get("/docs")
-    async def docs() -> Response[bytes]:
+    async def docs() -> ASGIApp:
         """The documentation page."""
         return _file(_FOLDER / "docs.html", "text/html; charset=utf-8")
 
     @get("/docs/{name:str}")
-    async def asset(name: str) -> Response[bytes]:
+    async def asset(name: str) -> ASGIApp:
         """A file of the documentation page."""
         if name not in _ASSETS:
             raise NotFoundException()
@@ -48,8 +49,8 @@ def page_handlers(dialects: Sequence[Dialect]) -> Sequence[HTTPRouteHandler]:
     return (openapi, docs, asset)
 
 
-def _file(file: Traversable, media_type: str) -> Response[bytes]:
-    return Response(
+def _file(file: Traversable, media_type: str) -> ASGIApp:
+    return Reply(
         file.read_bytes(),
         media_type=media_type,
         headers={"cache-control": "public, max-age=3600"},

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from genonce.domain.errors import (
     ProviderUnavailable,
 )
 from tests.adapters.providers.together_calls import KEY, accepted, call, closing_provider, made
+from tests.adapters.raw_server import CUT, http, raw_server
 from tests.standins.process import StandIn
 
 pytestmark = pytest.mark.anyio
@@ -71,6 +73,54 @@ async def test_what_each_failure_means(together: Together, service: StandIn, mar
     if not isinstance(caught.value, OutcomeUnknown | ProviderFailed):
         assert stats["accepted"] == 0
     assert stats["private_hits"] == 0
+
+
+ODD_BODIES = {
+    "empty": b"",
+    "null": b"null",
+    "no data": b"{}",
+    "no pictures": b'{"data":[]}',
+    "null pictures": b'{"data":[null,null]}',
+    "numbers": b'{"data":[1]}',
+    "an error": b'{"error":{"message":"odd"}}',
+    "not UTF-8": b'{"data":[{"url":"\xff"}]}',
+    "half a character": rb'{"data":[{"url":"\ud800"}]}',
+    "nested without end": b'{"data":[{"index":' + b"[" * 100_000,
+    "a number for bytes": b'{"data":[{"b64_json":5}]}',
+    "not ASCII for bytes": '{"data":[{"b64_json":"\u00e9"}]}'.encode(),
+    "not an address": b'{"data":[{"url":"::::"}]}',
+}
+
+
+@pytest.mark.parametrize("body", ODD_BODIES.values(), ids=ODD_BODIES)
+async def test_a_whole_answer_without_use_has_failed(body: bytes) -> None:
+    async with raw_server(http(body)) as server, closing_provider(server.url) as together:
+        with pytest.raises(ProviderFailed):
+            await made(together, call("a"))
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        http(body, status="400 Bad Request")
+        for body in (b"", b'{"error":"\xff"}', b'{"error":' + b"[" * 99_999, b"[" * 60_000)
+    ]
+    + [[http(b"x" * 50, status="400 Bad Request")[:-10], CUT]],
+    ids=["empty", "not UTF-8", "too long", "nested", "cut"],
+)
+async def test_a_refusal_without_readable_reason_is_still_one(answer: Any) -> None:
+    async with raw_server(answer) as server, closing_provider(server.url) as together:
+        with pytest.raises(ProviderRejected, match="HTTP 400, without a reason"):
+            await made(together, call("a"))
+
+
+async def test_a_key_of_odd_letters_is_for_the_service_to_refuse() -> None:
+    refused = http(b"{}", status="401 Unauthorized")
+    async with raw_server(refused) as server, closing_provider(server.url, key="clé") as together:
+        with pytest.raises(ProviderMisconfigured):
+            await made(together, call("a"))
+    assert "Bearer clé".encode() in server.requests[0]
 
 
 async def test_silence_after_sending_is_an_unknown_outcome(service: StandIn) -> None:

@@ -19,9 +19,9 @@ KEY = "tgp_v1_Zq3kfT9wXyLmNopQrStUvWx"
 CATALOGUE = catalogue_of(MODELS, default="flux-schnell", missing={})
 
 
-def closing_provider(url: str, *, read_s: float = 5.0) -> aclosing[Together]:
+def closing_provider(url: str, *, key: str = KEY, read_s: float = 5.0) -> aclosing[Together]:
     client = open_client(own_hosts=[host_port(url)], connect_s=1.0, read_s=read_s)
-    return aclosing(Together(client, api_key=KEY, base_url=url))
+    return aclosing(Together(client, api_key=key, base_url=url))
 
 
 def call(

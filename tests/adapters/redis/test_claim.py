@@ -11,7 +11,7 @@ from genonce.adapters.redis import keys
 from genonce.domain.errors import LimitExceeded
 from genonce.domain.ports import Reader
 from genonce.domain.quota import Limit, Meter
-from genonce.domain.series import Lease
+from genonce.domain.series import KeyParts, Lease
 from genonce.domain.task import (
     Claim,
     Collision,
@@ -315,7 +315,7 @@ async def test_a_succeeded_task_with_a_lost_picture_is_gone_and_claimed_anew(ben
     new = await bench.claim(n=2)
     assert isinstance(new, New)
     await complete(bench, n=2)
-    await bench.tasks.lose(ids().series, 1, sha256=f"{1:064x}"[:32])
+    await bench.tasks.lose(KeyParts(ids().series, 1, f"{1:064x}"[:32], "png"))
     assert (await bench.tasks.read(new.task.id, Reader(None, "")))[0] is None
     again = await bench.claim(n=2)
     assert isinstance(again, New)
@@ -325,7 +325,8 @@ async def test_a_succeeded_task_with_a_lost_picture_is_gone_and_claimed_anew(ben
 async def test_another_picture_s_slot_is_not_lost(bench: Bench) -> None:
     await bench.claim()
     await complete(bench)
-    await bench.tasks.lose(ids().series, 0, sha256="f" * 32)
+    await bench.tasks.lose(KeyParts(ids().series, 0, "f" * 32, "png"))
+    await bench.tasks.lose(KeyParts(ids().series, 0, f"{0:064x}"[:32], "webp"))
     assert isinstance(await bench.claim(), Hit)
 
 

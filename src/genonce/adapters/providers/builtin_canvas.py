@@ -1,16 +1,15 @@
 """The built-in renderer's canvas: smooth-edged shapes, gradients and glows on one RGB image."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from genonce.adapters.providers.builtin_colour import Lch, Rgb, ramp, rgb
-from genonce.adapters.providers.builtin_noise import Field
-from genonce.adapters.providers.builtin_shapes import Piece, Points
+from genonce.adapters.providers.builtin_shapes import Piece, Place, Points
 
 Box: TypeAlias = tuple[int, int, int, int]
 
@@ -77,7 +76,7 @@ class Canvas:
             self.image.paste(filling.crop((0, 0, self.width, solid - first)), upper, mask)
         self.image.paste(filling.crop((0, solid - first, *filling.size)), (0, solid))
 
-    def veil(self, strength: Field, colour: Lch, *, top: int = 0) -> None:
+    def veil(self, strength: NDArray[np.floating[Any]], colour: Lch, *, top: int = 0) -> None:
         """Paint ``colour`` over everything from row ``top`` down.
 
         Args:
@@ -91,11 +90,9 @@ class Canvas:
             mask = levels.resize(area, Image.Resampling.BICUBIC)
             self.image.paste(rgb(colour), (0, top, self.width, self.height), mask)
 
-    def glow(
-        self, x: float, y: float, *, radius: float, colour: Lch, strength: float = 0.8
-    ) -> None:
-        """Paint a soft light about (x, y) that ends ``radius`` pixels away."""
-        box = _cover(x - radius, y - radius, x + radius, y + radius)
+    def glow(self, centre: Place, *, radius: float, colour: Lch, strength: float = 0.8) -> None:
+        """Paint a soft light about ``centre`` that ends ``radius`` pixels away."""
+        box = _cover(np.add.outer((-radius, radius), centre))
         side = np.linspace(-1.0, 1.0, 64, dtype=np.float32)
         fall = np.clip(1.0 - np.hypot(side[:, None], side[None]), 0.0, 1.0) ** 2
         mask = Image.fromarray((fall * (255.0 * strength)).astype(np.uint8))
@@ -106,8 +103,7 @@ class Canvas:
         """Return the pixels that ``shapes`` may touch, or None where there are none."""
         if not shapes:
             return None
-        corners = np.concatenate(shapes)
-        return self._visible(_cover(*corners.min(axis=0), *corners.max(axis=0)))
+        return self._visible(_cover(np.concatenate(shapes)))
 
     def _visible(self, box: Box) -> Box | None:
         left, top = max(0, box[0]), max(0, box[1])
@@ -115,8 +111,11 @@ class Canvas:
         return (left, top, right, bottom) if left < right and top < bottom else None
 
 
-def _cover(left: float, top: float, right: float, bottom: float) -> Box:
-    return (math.floor(left), math.floor(top), math.ceil(right) + 1, math.ceil(bottom) + 1)
+def _cover(corners: Points) -> Box:
+    """Return the whole pixels around ``corners``, with one to spare."""
+    left, top = np.floor(corners.min(axis=0)).astype(int).tolist()
+    right, bottom = np.ceil(corners.max(axis=0)).astype(int).tolist()
+    return (left, top, right + 1, bottom + 1)
 
 
 def _mask(pieces: Sequence[Piece], box: Box, *, level: int) -> Image.Image:

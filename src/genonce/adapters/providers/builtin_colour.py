@@ -30,9 +30,9 @@ _CONE_TO_RGB: Final = np.array(
 )
 
 
-def blend(a: Lch, b: Lch, amount: float) -> Lch:
-    """Return the colour ``amount`` (0-1) of the way from ``a`` to ``b``, in a straight line."""
-    (la, aa, ba), (lb, ab, bb) = _lab(a), _lab(b)
+def blend(a: Lch, *, to: Lch, amount: float) -> Lch:
+    """Return the colour ``amount`` (0-1) of the way from ``a`` to ``to``, in a straight line."""
+    (la, aa, ba), (lb, ab, bb) = _lab(a), _lab(to)
     across, down = aa + (ab - aa) * amount, ba + (bb - ba) * amount
     hue = math.degrees(math.atan2(down, across)) % 360.0
     return (la + (lb - la) * amount, math.hypot(across, down), hue)
@@ -101,5 +101,4 @@ def _linear(lab: NDArray[np.float64], share: NDArray[np.float64]) -> NDArray[np.
 
 
 def _fits(linear: NDArray[np.float64]) -> NDArray[np.bool_]:
-    fits: NDArray[np.bool_] = ((linear > -0.001) & (linear < 1.001)).all(axis=1)
-    return fits
+    return np.asarray(((linear > -0.001) & (linear < 1.001)).all(axis=1))

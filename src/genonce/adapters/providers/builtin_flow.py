@@ -18,7 +18,7 @@ from genonce.adapters.providers.builtin_sketch import Layer, Sketch
 _FINEST: Final = 256
 """Pixels of the field along the shorter side: it is smooth at any size."""
 _OVERSAMPLE: Final = 2
-_STROKES: Final = 54
+_STROKES: Final = 50
 """Strokes a batch, on a square."""
 _POINTS: Final = 11
 """Corners along one stroke."""
@@ -44,10 +44,10 @@ class Emblem:
 def flow(canvas: Canvas, sketch: Sketch) -> list[Layer]:
     """Return the layers of a field: broad strokes first, then finer ones, then the emblems."""
     current = Current.of(canvas, sketch)
-    batches = max(8, sketch.steps)
+    batches = 7 + sketch.steps
     return [
         current.ground,
-        *(partial(current.strokes, k, batches) for k in range(batches)),
+        *(partial(current.strokes, k, batches=batches) for k in range(batches)),
         *(partial(current.emblem, k) for k in range(len(current.emblems))),
         current.finish,
     ]
@@ -94,7 +94,7 @@ class Current:
         soft = small.convert("RGB").resize(self.canvas.image.size, Image.Resampling.BILINEAR)
         self.large.image.paste(soft.resize(self.large.image.size, Image.Resampling.NEAREST))
 
-    def strokes(self, batch: int, batches: int) -> None:
+    def strokes(self, batch: int, *, batches: int) -> None:
         """Paint one batch of strokes, finer the later it comes."""
         roll, late = self.sketch.roll(f"strokes{batch}"), batch / batches
         unit, size = self.large.unit, self.large.image.size
@@ -106,14 +106,14 @@ class Current:
         colours = self.shades[level.clip(0, 255).astype(np.intp)]
         bright = roll.random(count) < 0.05
         colours[bright] = ramp((self.sketch.palette.accent,) * 2, size=1)[0]
-        self._draw(self.large.image, _outlines(paths, widths), colours)
+        self._draw(self.large.image, _outlines(paths, widths=widths), colours)
 
     def emblem(self, k: int) -> None:
         """Paint one subject: its silhouette, filled with strokes of its own colour."""
         emblem = self.emblems[k]
         dark = emblem.colour[0] < 0.6
         halo = self.sketch.palette.light if dark else self.sketch.palette.near
-        self.large.glow(emblem.x, emblem.y, radius=0.85 * emblem.size, colour=halo, strength=0.9)
+        self.large.glow((emblem.x, emblem.y), radius=0.85 * emblem.size, colour=halo, strength=0.9)
         roll, half = self.sketch.roll(f"emblem{k}"), emblem.size / 2
         centre, count = (emblem.x, emblem.y), 60 + round(130 * emblem.size / self.large.unit)
         paths = self._paths(
@@ -130,7 +130,7 @@ class Current:
         )
         filled = Image.new("RGB", (box[2] - box[0], box[3] - box[1]), tuple(tones[14].tolist()))
         corner = np.array(box[:2])
-        self._draw(filled, _outlines(paths - corner, widths), colours)
+        self._draw(filled, _outlines(paths - corner, widths=widths), colours)
         self.large.image.paste(filled, box, _mask(emblem.pieces, corner, filled.size))
 
     def finish(self) -> None:
@@ -170,10 +170,10 @@ def _emblems(large: Canvas, sketch: Sketch) -> list[Emblem]:
         roll, share = sketch.roll(f"at{k}"), 0.75 * max(large.image.size) / len(shown)
         size = max(large.unit * _SIZES[len(shown) - 1], min(large.unit * _SIZES[0], share))
         level = 0.5 if len(shown) == 1 else 0.32 if subject.name in _ALOFT else 0.66
-        along = (k + 0.5) / len(shown)
+        along = 0.08 + 0.84 * (k + 0.5) / len(shown)
         place = (0.5, along) if large.height > 1.4 * large.width else (along, level)
         x, y = (place + roll.uniform(-0.04, 0.04, 2)) * large.image.size
-        pieces = placed(drawing(icon_of(subject)), x=x, foot=y + size / 2, size=size)
+        pieces = placed(drawing(icon_of(subject)), foot=(x, y + size / 2), size=size)
         colour = sketch.colour_of(subject)
         emblems.append(Emblem(pieces=pieces, colour=colour, x=x, y=y, size=size))
     return emblems
@@ -186,7 +186,8 @@ def _stream(
     height, width = shape
     roll = sketch.roll("stream")
     stream = fractal(roll, width=width, height=height, cells=1.7, octaves=3)
-    down, across = np.mgrid[0:height, 0:width].astype(np.float32) * np.float32(cell)
+    down = np.arange(height, dtype=np.float32)[:, None] * np.float32(cell)
+    across = np.arange(width, dtype=np.float32) * np.float32(cell)
     for emblem in emblems:
         off = np.hypot(across - emblem.x, down - emblem.y) / (0.7 * emblem.size)
         stream += 1.6 * np.exp(-off * off)
@@ -199,7 +200,7 @@ def _shade(sketch: Sketch, stream: Field) -> Field:
     roll = sketch.roll("shade")
     noise = fractal(roll, width=width, height=height, cells=1.5, octaves=4)
     reach = 0.16 * min(stream.shape)
-    down, across = np.mgrid[0:height, 0:width]
+    down, across = np.ogrid[0:height, 0:width]
     row = (down + reach * stream).astype(np.intp).clip(0, height - 1)
     column = (across - reach * stream).astype(np.intp).clip(0, width - 1)
     slope = np.linspace(-0.5, 0.5, height)[:, None] * roll.choice((-1.0, 1.0))
@@ -208,7 +209,7 @@ def _shade(sketch: Sketch, stream: Field) -> Field:
     return shade
 
 
-def _outlines(paths: NDArray[np.float64], widths: NDArray[np.float64]) -> NDArray[np.float64]:
+def _outlines(paths: NDArray[np.float64], *, widths: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return each path as a tapered stroke: shape (n, 2 * points, 2)."""
     along = np.gradient(paths, axis=1)
     along /= np.maximum(np.linalg.norm(along, axis=2, keepdims=True), 1e-9)

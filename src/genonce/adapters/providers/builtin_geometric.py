@@ -38,7 +38,8 @@ _MOTIFS: Final = (
     "p 0 0 1 0 0 1",
     "p 0 0 .5 .5 0 1 p 1 0 .5 .5 1 1",
     "p 0 1 .5 0 1 1",
-    "p 0 0 1 0 1 .16 0 .16 p 0 .28 1 .28 1 .44 0 .44 p 0 .56 1 .56 1 .72 0 .72 p 0 .84 1 .84 1 1 0 1",
+    "p 0 0 1 0 1 .16 0 .16 p 0 .28 1 .28 1 .44 0 .44 "
+    "p 0 .56 1 .56 1 .72 0 .72 p 0 .84 1 .84 1 1 0 1",
     "p 0 0 .25 0 .25 .25 .5 .25 .5 .5 .75 .5 .75 .75 1 .75 1 1 0 1",
     "o .2 .2 .09 .09 o .5 .2 .09 .09 o .8 .2 .09 .09 o .2 .5 .09 .09 o .5 .5 .09 .09 "
     "o .8 .5 .09 .09 o .2 .8 .09 .09 o .5 .8 .09 .09 o .8 .8 .09 .09",
@@ -175,8 +176,8 @@ class Poster:
         left, top, right, bottom = tile.box
         middle, side = ((left + right) / 2, (top + bottom) / 2), min(right - left, bottom - top)
         self.canvas.rectangle(tile.box, ground)
-        ring = ellipse(*middle, 0.46 * side, 0.46 * side, corners=90)
+        ring = ellipse(middle, rx=0.46 * side, ry=0.46 * side, corners=90)
         self.canvas.polygons([ring], Fade(lighter(disc, 0.04), lighter(disc, -0.04)))
-        foot, size = middle[1] + 0.3 * side, 0.6 * side
-        pieces = placed(drawing(icon_of(subject)), x=middle[0], foot=foot, size=size)
+        foot = (middle[0], middle[1] + 0.3 * side)
+        pieces = placed(drawing(icon_of(subject)), foot=foot, size=0.6 * side)
         self.canvas.stamp(pieces, colour)

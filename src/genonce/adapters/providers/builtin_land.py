@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -33,6 +33,15 @@ class Ridge:
     octaves: int = 4
 
 
+class Wall(NamedTuple):
+    """The front of one building, in pixels."""
+
+    x: float
+    top: float
+    wide: float
+    foot: float
+
+
 @dataclass(frozen=True, slots=True)
 class Land:
     """The ground of one picture."""
@@ -54,13 +63,13 @@ class Land:
     def hill(self, ridge: Ridge) -> None:
         """Paint ``ridge``, paler at its foot where the air is thick."""
         crest = self.crest(ridge)
-        haze = blend(ridge.colour, self.sketch.palette.sky[3], 0.3)
+        haze = blend(ridge.colour, to=self.sketch.palette.sky[3], amount=0.3)
         self._ground(crest, Fade(lighter(ridge.colour, 0.02), haze))
 
     def mountain(self, ridge: Ridge) -> None:
         """Paint ``ridge`` with a lit and a shaded side, and snow on what is high enough."""
         crest = self.crest(ridge)
-        haze = blend(ridge.colour, self.sketch.palette.sky[3], 0.55)
+        haze = blend(ridge.colour, to=self.sketch.palette.sky[3], amount=0.55)
         self._ground(crest, Fade(ridge.colour, haze))
         peaks = _peaks(crest, reach=max(2, int(0.07 * self.canvas.unit / _PITCH)))
         roll = self.sketch.roll(f"{ridge.name}-rock")
@@ -69,7 +78,7 @@ class Land:
         self.canvas.polygons(flanks, Fade(shade, haze), opacity=0.75)
         high = ridge.base - 0.25 * ridge.rise
         caps = [self._cap(crest, peak, roll) for peak in peaks if crest[peak, 1] < high]
-        snow = blend((0.98, 0.01, 240.0), self.sketch.palette.sky[2], 0.35)
+        snow = blend((0.98, 0.01, 240.0), to=self.sketch.palette.sky[2], amount=0.35)
         self.canvas.polygons(caps, lighter(snow, 0.02), opacity=0.9)
 
     def _ground(self, crest: Points, fade: Fade, *, above: Sequence[Points] = ()) -> None:
@@ -79,9 +88,9 @@ class Land:
         self.canvas.mass([*above, closed], fade, solid=round(solid))
 
     def _flank(self, crest: Points, peak: int, roll: np.random.Generator) -> Points:
-        """Return the shaded side of a peak: along the crest to the valley, back by a jagged line."""
+        """Return the shaded side of a peak: along the crest to the valley, back by a jagged one."""
         step = 1 if crest[peak, 0] > self.light_x else -1
-        valley = _downhill(crest, peak, step)
+        valley = _downhill(crest, peak, step=step)
         side = crest[peak : valley + 1] if step > 0 else crest[valley : peak + 1][::-1]
         drop = max(4.0, side[-1, 1] - side[0, 1]) * 1.5
         down = np.linspace(1.0, 0.0, 9)[:, None]
@@ -94,8 +103,8 @@ class Land:
         """Return the snow of a peak: the top of the crest, closed by a zigzag below."""
         depth = self.canvas.unit * float(roll.uniform(0.03, 0.055))
         widest = int(0.1 * self.canvas.unit / _PITCH)
-        left = max(_until(crest, peak, -1, depth), peak - widest)
-        right = min(_until(crest, peak, 1, depth), peak + widest)
+        left = max(_until(crest, peak, step=-1, drop=depth), peak - widest)
+        right = min(_until(crest, peak, step=1, drop=depth), peak + widest)
         top = crest[left : right + 1]
         t = np.linspace(1.0, 0.0, 9)[1:-1, None]
         zigzag = top[0] + (top[-1] - top[0]) * t
@@ -107,8 +116,10 @@ class Land:
         crest, roll = self.crest(ridge), self.sketch.roll(f"{ridge.name}-wood")
         places = np.sort(roll.integers(0, len(crest), trees))
         sizes = size * roll.uniform(0.55, 1.25, trees)
-        firs = [_fir(*crest[k], height) for k, height in zip(places, sizes.tolist(), strict=True)]
-        haze = blend(ridge.colour, self.sketch.palette.sky[3], 0.3)
+        firs = [
+            _fir(crest[k], height=height) for k, height in zip(places, sizes.tolist(), strict=True)
+        ]
+        haze = blend(ridge.colour, to=self.sketch.palette.sky[3], amount=0.3)
         self._ground(crest, Fade(ridge.colour, haze), above=firs)
 
     def town(self, ridge: Ridge, *, width: float, tallest: float, lit: float) -> None:
@@ -127,10 +138,10 @@ class Land:
         while x < self.canvas.width:
             wide = width * float(roll.uniform(0.6, 1.4))
             top = ridge.base - tallest * float(roll.uniform(0.25, 1.0) ** 1.5)
-            walls += _tower(x, top, wide, foot, roll)
-            panes += _windows(x, top, wide, ridge.base, roll, lit)
+            walls += _tower(Wall(x, top, wide, foot), roll)
+            panes += _windows(Wall(x, top, wide, ridge.base), roll, lit=lit)
             x += wide * float(roll.uniform(0.9, 1.15))
-        haze = blend(ridge.colour, self.sketch.palette.sky[3], 0.5)
+        haze = blend(ridge.colour, to=self.sketch.palette.sky[3], amount=0.5)
         self.canvas.polygons(walls, Fade(ridge.colour, haze))
         self.canvas.polygons(panes, self.sketch.palette.light, opacity=0.85)
 
@@ -147,7 +158,7 @@ class Land:
         rows = (top - 1 - depth).clip(0, top - 1).astype(np.intp)
         mirrored = Image.fromarray(above[rows, np.arange(width)])
         image.paste(mirrored, (0, top))
-        deep = blend(self.sketch.palette.sky[0], self.sketch.palette.near, 0.35)
+        deep = blend(self.sketch.palette.sky[0], to=self.sketch.palette.near, amount=0.35)
         self.canvas.veil(0.22 + 0.5 * near + 0.16 * chop, deep, top=top)
 
     def glints(self, batch: int) -> None:
@@ -158,7 +169,7 @@ class Land:
         spread = roll.normal(0.0, 1.0, 26) * (0.03 + 0.12 * depth) * unit
         long = (0.012 + 0.05 * depth) * unit * roll.uniform(0.4, 1.3, 26)
         thick = np.maximum(0.5, (0.0012 + 0.0045 * depth) * unit)
-        streaks = ellipses(self.light_x + spread, y, long, thick, corners=12)
+        streaks = ellipses(x=self.light_x + spread, y=y, rx=long, ry=thick, corners=12)
         self.canvas.polygons(streaks, self.sketch.palette.light, opacity=0.5)
 
 
@@ -169,7 +180,7 @@ def _peaks(crest: Points, *, reach: int) -> list[int]:
     return [int(k) for k in np.flatnonzero(crest[:, 1] <= highest)][:40]
 
 
-def _downhill(crest: Points, start: int, step: int) -> int:
+def _downhill(crest: Points, start: int, *, step: int) -> int:
     """Return the corner where a walk down from ``start`` meets ground that stays higher."""
     rows = crest[start:, 1] if step > 0 else crest[: start + 1, 1][::-1]
     lowest = np.maximum.accumulate(rows)
@@ -178,7 +189,7 @@ def _downhill(crest: Points, start: int, step: int) -> int:
     return start + step * int(rows[: end + 1].argmax())
 
 
-def _until(crest: Points, start: int, step: int, drop: float) -> int:
+def _until(crest: Points, start: int, *, step: int, drop: float) -> int:
     """Return the first corner from ``start`` that is ``drop`` pixels lower, or the last one."""
     rows = crest[start:, 1] if step > 0 else crest[: start + 1, 1][::-1]
     below = np.flatnonzero(rows > rows[0] + drop)
@@ -192,40 +203,35 @@ _FIR: Final = np.array(
 )  # fmt: skip
 
 
-def _fir(x: float, foot: float, height: float) -> Points:
-    return _FIR * height + (x, foot + 0.05 * height)
+def _fir(foot: Points, *, height: float) -> Points:
+    return _FIR * height + foot + (0.0, 0.05 * height)
 
 
-def _rectangle(left: float, top: float, right: float, bottom: float) -> Points:
+def _rectangle(box: tuple[float, float, float, float]) -> Points:
+    left, top, right, bottom = box
     return np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
 
 
-def _tower(
-    x: float, top: float, wide: float, foot: float, roll: np.random.Generator
-) -> list[Points]:
-    """Return one building: a block, at times with a step or a spire on it."""
-    parts = [_rectangle(x, top, x + wide, foot)]
+def _tower(wall: Wall, roll: np.random.Generator) -> list[Points]:
+    """Return one building: a block, at times with a step, a spire or a roof on it."""
+    x, top, wide, foot = wall
+    parts = [_rectangle((x, top, x + wide, foot))]
     style, middle = roll.random(), x + wide / 2
     if style < 0.3:
-        parts.append(_rectangle(x + 0.2 * wide, top - 0.3 * wide, x + 0.8 * wide, top + 1))
+        parts.append(_rectangle((x + 0.2 * wide, top - 0.3 * wide, x + 0.8 * wide, top + 1)))
     if style < 0.18:
         thin = 0.035 * wide
-        parts.append(_rectangle(middle - thin, top - 1.1 * wide, middle + thin, top))
+        parts.append(_rectangle((middle - thin, top - 1.1 * wide, middle + thin, top)))
     if style > 0.8:
         parts.append(np.array([(x, top + 1), (middle, top - 0.5 * wide), (x + wide, top + 1)]))
     return parts
 
 
-def _windows(
-    x: float, top: float, wide: float, foot: float, roll: np.random.Generator, lit: float
-) -> list[Points]:
+def _windows(wall: Wall, roll: np.random.Generator, *, lit: float) -> list[Points]:
     """Return the lit windows of one building, in rows and columns."""
-    pitch = wide / 5.0
-    rows = max(0, int((foot - top) / (1.5 * pitch)) - 1)
-    bright = roll.random((rows, 4)) < lit
-    left = x + pitch * 0.8
-    return [
-        _rectangle(u, v, u + 0.45 * pitch, v + 0.7 * pitch)
-        for row, column in np.argwhere(bright).tolist()
-        for u, v in [(left + column * pitch, top + (row * 1.5 + 1.0) * pitch)]
-    ]
+    pitch = wall.wide / 5.0
+    rows = max(0, int((wall.foot - wall.top) / (1.5 * pitch)) - 1)
+    bright = np.argwhere(roll.random((rows, 4)) < lit)
+    corners = (bright[:, ::-1] * (1.0, 1.5) + (0.8, 1.0)) * pitch + (wall.x, wall.top)
+    size = 0.5 * pitch
+    return [_rectangle((x, y, x + size, y + 1.5 * size)) for x, y in corners.tolist()]

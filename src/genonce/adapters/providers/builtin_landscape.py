@@ -1,4 +1,4 @@
-"""The style "landscape" of the built-in renderer: a view in layers, from the sky to the foreground."""
+"""The style "landscape" of the built-in renderer: a view in layers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,19 +6,20 @@ from functools import partial
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from genonce.adapters.providers.builtin_canvas import Canvas
 from genonce.adapters.providers.builtin_colour import Lch, blend, lighter
 from genonce.adapters.providers.builtin_figures import AFLOAT, STANDING, Figures
 from genonce.adapters.providers.builtin_land import Land, Ridge
 from genonce.adapters.providers.builtin_palette import NAMED
-from genonce.adapters.providers.builtin_shapes import Points
+from genonce.adapters.providers.builtin_shapes import Points, Values
 from genonce.adapters.providers.builtin_sketch import Layer, Sketch
 from genonce.adapters.providers.builtin_sky import Sky
 from genonce.adapters.providers.builtin_weather import bolt, fog, motes, weather
 
 _TERRAINS: Final = ("mountain", "sea", "forest", "field", "city", "desert")
-_TERRAIN_CHANCES: Final = (0.36, 0.2, 0.2, 0.24)
+_TERRAIN_CHANCES: Final = {"mountain": 0.36, "sea": 0.2, "forest": 0.2, "field": 0.24}
 _BLADES: Final = 34
 """Blades of grass a batch."""
 
@@ -53,11 +54,11 @@ class View:
     def colour(self, nearness: float) -> Lch:
         """Return the colour of ground at ``nearness`` (0 the horizon, 1 the foreground)."""
         palette = self.sketch.palette
-        ground = blend(palette.far, palette.near, nearness)
+        ground = blend(palette.far, to=palette.near, amount=nearness)
         if "desert" in self.terrains and not self.sketch.scene.colours:
-            ground = blend(ground, (ground[0] + 0.08, 0.11, 65.0), 0.75)
+            ground = blend(ground, to=(ground[0] + 0.08, 0.11, 65.0), amount=0.75)
         if self.sketch.scene.shows("snow"):
-            ground = blend(ground, (0.94, 0.015, 240.0), 0.55 * nearness + 0.15)
+            ground = blend(ground, to=(0.94, 0.015, 240.0), amount=0.55 * nearness + 0.15)
         return ground
 
     def distance(self) -> Iterator[Layer]:
@@ -69,11 +70,11 @@ class View:
             return
         count = 2 + self.sketch.steps // 16
         for k in range(count):
-            yield partial(self._far, k, count, high=high)
+            yield partial(self._far, k, count=count, high=high)
             if k < count - 1 and high:
                 yield partial(fog, self.canvas, self.sketch, f"mist{k}", horizon=self.sky.horizon)
 
-    def _far(self, k: int, count: int, *, high: bool) -> None:
+    def _far(self, k: int, *, count: int, high: bool) -> None:
         unit, near = self.canvas.unit, k / count
         ridge = Ridge(
             name=f"far{k}",
@@ -95,7 +96,7 @@ class View:
             yield from (partial(self.land.glints, k) for k in range(2 + self.sketch.steps // 6))
             return
         count = 2 + self.sketch.steps // 12
-        yield from (partial(self._hill, k, count) for k in range(count))
+        yield from (partial(self._hill, k, count=count) for k in range(count))
 
     def _town(self, k: int) -> None:
         unit = self.canvas.unit
@@ -106,7 +107,7 @@ class View:
         width, tallest = unit * (0.045 + 0.022 * k), unit * (0.42 - 0.08 * k)
         self.land.town(ridge, width=width, tallest=tallest, lit=lit)
 
-    def _hill(self, k: int, count: int) -> None:
+    def _hill(self, k: int, *, count: int) -> None:
         near = (k + 0.6) / count
         unit, depth = self.canvas.unit, self.canvas.height - self.sky.horizon
         smooth = "desert" in self.terrains
@@ -155,12 +156,13 @@ class View:
         ridge = self.near_ridge
         if "sea" in self.terrains and (ridge is None or k % 2):
             return partial(self.land.glints, 100 + k)
-        if ridge is None or "desert" in self.terrains or k % 3 == 2:
+        bare = "desert" in self.terrains or "field" in self.sketch.scene.banned
+        if ridge is None or bare or k % 3 == 2:
             return partial(motes, self.canvas, self.sketch, k, top=self.sky.horizon)
         return partial(self._grass, ridge, k)
 
     def _grass(self, ridge: Ridge, batch: int) -> None:
-        """Paint tufts of grass in front of the nearest ground, and flowers where there is a field."""
+        """Paint tufts of grass in front of the nearest ground, with flowers in a field."""
         roll, unit = self.sketch.roll(f"grass{batch}"), self.canvas.unit
         crest = self.land.crest(ridge)
         x = roll.uniform(0.0, self.canvas.width, _BLADES)
@@ -169,7 +171,7 @@ class View:
         near = ((foot - top) / (self.canvas.height - top + 1.0)).clip(0.0, 1.0)
         tall = unit * (0.02 + 0.05 * near) * roll.uniform(0.6, 1.3, _BLADES)
         lean = roll.normal(0.0, 0.35, _BLADES) * tall
-        blades = [_blade(*values) for values in zip(x, foot, tall, lean, strict=True)]
+        blades = list(_blades(np.stack([x, foot], axis=1), tall=tall, lean=lean))
         lift = 0.05 * float(roll.uniform(-1.0, 1.4))
         self.canvas.polygons(blades, lighter(ridge.colour, lift), opacity=0.9)
         if self.sketch.scene.shows("field", "flower") or "spring" in self.sketch.scene.moods:
@@ -184,30 +186,27 @@ class View:
         self.canvas.polygons([petals * size + tip for tip in tips], colour)
 
 
-def _blade(x: float, foot: float, tall: float, lean: float) -> Points:
-    """Return one blade of grass: a thin triangle, bent to one side."""
-    thick, bend = 0.09 * tall, 0.35 * lean
-    return np.array(
-        [
-            (x - thick, foot),
-            (x + bend - 0.6 * thick, foot - 0.55 * tall),
-            (x + lean, foot - tall),
-            (x + bend + 0.6 * thick, foot - 0.55 * tall),
-            (x + thick, foot),
-        ]
-    )
+def _blades(foot: Points, *, tall: Values, lean: Values) -> NDArray[np.float64]:
+    """Return blades of grass, thin and bent to one side: shape (n, 5, 2)."""
+    across = np.array([-0.09, -0.054, 0.0, 0.054, 0.09]) * tall[:, None]
+    bent = np.array([0.0, 0.35, 1.0, 0.35, 0.0]) * lean[:, None]
+    up = np.array([0.0, -0.55, -1.0, -0.55, 0.0]) * tall[:, None]
+    return foot[:, None, :] + np.stack([across + bent, up], axis=2)
 
 
 def _terrains(sketch: Sketch) -> frozenset[str]:
     """Return what the ground is: what the words say, or one by chance."""
     scene = sketch.scene
     named = {name for name in _TERRAINS if scene.shows(name)}
-    if scene.shows("fish", *AFLOAT):
-        named.add("sea")
-    if scene.shows("palm") and not named:
+    if scene.shows("fish", *AFLOAT) or (scene.shows("palm") and not named):
         named.add("sea")
     if named or "minimal" in scene.moods:
         return frozenset(named or {"field"})
-    chances = _TERRAINS[: len(_TERRAIN_CHANCES)]
-    first = str(sketch.roll("terrain").choice(chances, p=_TERRAIN_CHANCES))
-    return frozenset({first} - scene.banned or {"field"})
+    banned = scene.banned | ({"forest"} if "tree" in scene.banned else set())
+    order = sketch.roll("terrain").choice(
+        list(_TERRAIN_CHANCES),
+        len(_TERRAIN_CHANCES),
+        replace=False,
+        p=list(_TERRAIN_CHANCES.values()),
+    )
+    return frozenset({next((name for name in order.tolist() if name not in banned), "field")})

@@ -72,7 +72,8 @@ _SUBJECTS: Final[Mapping[str, str]] = {
     "tree": "tree oak maple willow orchard 树 大树 🌳",
     "forest": "forest wood woodland jungle pine fir spruce 森林 林 树林 松 🌲",
     "palm": "palm tropical island coconut 棕榈 椰 岛 🌴 🏝",
-    "flower": "flower blossom rose tulip daisy lily sunflower garden bouquet 花 花朵 花园 樱花 🌸 🌼 🌷 🌹",
+    "flower": "flower blossom rose tulip daisy lily sunflower garden bouquet 花 花朵 花园 樱花 "
+    "🌸 🌼 🌷 🌹",
     "mushroom": "mushroom fungus toadstool 蘑菇 🍄",
     "house": "house cottage cabin hut home barn village 房子 房 屋 家 村 🏠 🏡",
     "castle": "castle palace fortress temple church cathedral 城堡 宫 庙 寺 🏰",
@@ -93,8 +94,8 @@ _SUBJECTS: Final[Mapping[str, str]] = {
     "cloud": "cloud cloudy overcast 云 白云 ☁",
     "rainbow": "rainbow 彩虹 🌈",
     "mountain": "mountain peak alps hill cliff summit volcano canyon everest 山 山脉 峰 ⛰ 🏔 🗻",
-    "sea": "sea ocean water wave lake river beach coast harbor harbour shore underwater 海 大海 水 湖 "
-    "河 江 浪 🌊 🏖",
+    "sea": "sea ocean water wave lake river beach coast harbor harbour shore underwater "
+    "海 大海 水 湖 河 江 浪 🌊 🏖",
     "desert": "desert dune sand sahara mars 沙漠 沙 🏜",
     "field": "field meadow grass grassland prairie farm valley 草 草地 草原 田 🌾",
     "rain": "rain rainy raining drizzle downpour umbrella 雨 🌧 ☔",

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -30,7 +31,7 @@ def mosaic(canvas: Canvas, sketch: Sketch) -> list[Layer]:
     floor = Floor.of(canvas, sketch, view)
     bands = min(canvas.height, max(12, sketch.steps))
     edges = [canvas.height * k // bands for k in range(bands + 1)]
-    laid = [partial(floor.lay, *rows) for rows in zip(edges, edges[1:], strict=False)]
+    laid = [partial(floor.lay, range(*rows)) for rows in pairwise(edges)]
     return [*landscape(view, sketch), floor.choose, *laid]
 
 
@@ -55,7 +56,7 @@ class Floor:
     @staticmethod
     def of(canvas: Canvas, sketch: Sketch, view: Canvas) -> "Floor":
         """Return the stones for ``sketch``: smaller ones for more steps."""
-        across = min(26.0 + 1.3 * sketch.steps, canvas.unit / 7.0)
+        across = min(26.0 + 1.3 * sketch.steps, canvas.unit / 4.5)
         side = canvas.unit / across
         shape = (int(canvas.height / side) + 2 * _MARGIN, int(canvas.width / side) + 2 * _MARGIN)
         roll = sketch.roll("stones")
@@ -65,7 +66,7 @@ class Floor:
             for place in (column, row)
         )
         tone = roll.normal(0.0, 0.045, shape).astype(np.float32)
-        joint = blend(sketch.palette.near, (0.34, 0.02, 60.0), 0.5)
+        joint = blend(sketch.palette.near, to=(0.34, 0.02, 60.0), amount=0.5)
         grout = np.array(rgb(joint), np.float32)
         colours = np.zeros((x.size, 3), np.float32)
         return Floor(canvas, view, side, x, y, tone, grout, colours)
@@ -78,22 +79,22 @@ class Floor:
         column = (self.x.ravel() * scale).astype(np.intp).clip(0, seen.shape[1] - 1)
         self.colours[:] = seen[row, column] * (1.0 + self.tone.ravel()[:, None])
 
-    def lay(self, top: int, bottom: int) -> None:
-        """Paint the rows from ``top`` to before ``bottom``."""
-        nearest, second, stone = self._nearest(top, bottom)
+    def lay(self, rows: range) -> None:
+        """Paint some rows of pixels."""
+        nearest, second, stone = self._nearest(rows)
         gap = np.sqrt(second) - np.sqrt(nearest)
         joint = np.float32(max(0.8, _GROUT * self.side * 2.0))
         # One pixel of slope on both sides of the joint's edge keeps it smooth.
         cover = ((gap - joint) * np.float32(0.5) + np.float32(0.5)).clip(0.0, 1.0)
         painted = self.colours.take(stone, axis=0)
-        painted *= (self._relief(stone, top, bottom) * cover)[..., None]
+        painted *= (self._relief(stone, rows) * cover)[..., None]
         painted += self.grout * (1.0 - cover)[..., None]
         band = Image.fromarray(painted.clip(0.0, 255.0).astype(np.uint8))
-        self.canvas.image.paste(band, (0, top))
+        self.canvas.image.paste(band, (0, rows.start))
 
-    def _nearest(self, top: int, bottom: int) -> tuple[Field, Field, NDArray[np.int32]]:
+    def _nearest(self, rows: range) -> tuple[Field, Field, NDArray[np.int32]]:
         """Return the squared distance to the two nearest stones, and the index of the nearest."""
-        py, px = self._pixels(top, bottom)
+        py, px = self._pixels(rows)
         row = (py[:, 0] / self.side).astype(np.intp) + _MARGIN
         column = (px[0] / self.side).astype(np.intp) + _MARGIN
         nearest = np.full((len(row), len(column)), np.inf, np.float32)
@@ -110,15 +111,15 @@ class Floor:
             np.minimum(nearest, distance, out=nearest)
         return nearest, second, stone
 
-    def _relief(self, stone: NDArray[np.int32], top: int, bottom: int) -> Field:
+    def _relief(self, stone: NDArray[np.int32], rows: range) -> Field:
         """Return how light falls on each pixel: brighter on a stone's upper left."""
-        py, px = self._pixels(top, bottom)
+        py, px = self._pixels(rows)
         off = px + py - (self.x + self.y).ravel().take(stone)
         relief: Field = np.float32(1.0) - off * np.float32(0.11 / self.side)
         return relief
 
-    def _pixels(self, top: int, bottom: int) -> tuple[Field, Field]:
+    def _pixels(self, rows: range) -> tuple[Field, Field]:
         """Return the middle of each pixel: its rows as a column, its columns as a row."""
-        py = np.arange(top, bottom, dtype=np.float32)[:, None] + np.float32(0.5)
+        py = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None] + np.float32(0.5)
         px = np.arange(self.canvas.width, dtype=np.float32)[None] + np.float32(0.5)
         return py, px

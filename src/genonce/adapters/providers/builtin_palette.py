@@ -19,7 +19,7 @@ NAMED: Final[dict[str, Lch]] = {
     "green": (0.62, 0.17, 147.0),
     "teal": (0.65, 0.11, 192.0),
     "blue": (0.53, 0.18, 258.0),
-    "purple": (0.50, 0.20, 302.0),
+    "purple": (0.50, 0.20, 307.0),
     "pink": (0.76, 0.15, 355.0),
     "brown": (0.46, 0.08, 55.0),
     "white": (0.97, 0.01, 90.0),
@@ -112,21 +112,21 @@ def _large_colours(scene: Scene) -> list[str]:
 
 
 def _worded(base: Palette, scene: Scene, roll: np.random.Generator) -> Palette:
-    """Return ``base`` in the colours of the prompt: the first for the sky, the last for the rest."""
+    """Return ``base`` in the prompt's colours: the first for the sky, the last for the ground."""
     names = _large_colours(scene)
     lean = float(roll.uniform(-6.0, 6.0))
     first, last = (NAMED[name] for name in (names[0], names[-1]))
-    sky = tuple(_tinted(stop, first, base.sky[1][2], lean) for stop in base.sky)
+    sky = tuple(_tinted(stop, name=first, anchor=base.sky[1][2], lean=lean) for stop in base.sky)
     return Palette(
         sky=sky,
-        far=_tinted(base.far, last, base.far[2], lean),
-        near=_tinted(base.near, last, base.near[2], lean),
-        light=_pale(_tinted(base.light, first, base.light[2], lean)),
+        far=_tinted(base.far, name=last, anchor=base.far[2], lean=lean),
+        near=_tinted(base.near, name=last, anchor=base.near[2], lean=lean),
+        light=_pale(_tinted(base.light, name=first, anchor=base.light[2], lean=lean)),
         accent=_against(NAMED[names[len(names) // 2]], ground=base.near),
     )
 
 
-def _tinted(colour: Lch, name: Lch, anchor: float, lean: float) -> Lch:
+def _tinted(colour: Lch, *, name: Lch, anchor: float, lean: float) -> Lch:
     """Return ``colour`` with the hue of ``name``; a trace of its own hue keeps the area alive."""
     lightness, chroma, hue = colour
     drift = (hue - anchor + _FULL_TURN / 2) % _FULL_TURN - _FULL_TURN / 2
@@ -136,7 +136,7 @@ def _tinted(colour: Lch, name: Lch, anchor: float, lean: float) -> Lch:
     lightness = (1.0 - pull) * lightness + pull * name[0]
     # Yellow in the shade looks like olive unless it leans to red, as gold does.
     warm = 42.0 * max(0.0, name[0] - lightness) * (60.0 < name[2] < 120.0)
-    turned = (name[2] - warm + max(-14.0, min(14.0, 0.15 * drift)) + lean) % _FULL_TURN
+    turned = (name[2] - warm + max(-10.0, min(10.0, 0.15 * drift)) + lean) % _FULL_TURN
     return (lightness, max(0.6 * name[1], 0.4 * chroma), turned)
 
 

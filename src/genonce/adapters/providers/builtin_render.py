@@ -102,9 +102,10 @@ def _check(picture: Picture) -> None:
 def _sketch(picture: Picture) -> Sketch:
     """Return what the words of ``picture`` ask for; its negative prompt moves nothing else."""
     dice = dice_for(picture.prompt, seed=picture.seed)
-    scene = read_scene(picture.prompt, negative_prompt=picture.negative_prompt)
+    words = read_scene(picture.prompt, negative_prompt=picture.negative_prompt)
+    scene = completed(words, dice)
     palette = palette_for(scene, guidance=picture.guidance, roll=dice.roll("palette"))
-    return Sketch(scene=completed(scene, dice), palette=palette, dice=dice, steps=picture.steps)
+    return Sketch(scene=scene, palette=palette, dice=dice, steps=picture.steps)
 
 
 def _encoded(image: Image.Image, media: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Polygons for the built-in renderer: ellipses, curves, strokes and the silhouettes made of them."""
+"""Polygons for the built-in renderer: ellipses, curves, strokes and silhouettes."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -11,6 +11,10 @@ from genonce.adapters.providers.builtin_drawings import DRAWINGS
 
 Points: TypeAlias = NDArray[np.float64]
 """Corners of one polygon: shape (n, 2), x to the right and y down."""
+Values: TypeAlias = NDArray[np.float64]
+"""One number for each of several shapes: shape (n,)."""
+Place: TypeAlias = tuple[float, float]
+"""A point: x to the right and y down, in pixels or in a unit square."""
 
 
 class Piece(NamedTuple):
@@ -21,16 +25,16 @@ class Piece(NamedTuple):
 
 
 def ellipse(
-    x: float, y: float, rx: float, ry: float, *, angle: float = 0.0, corners: int = 40
+    centre: Place, *, rx: float, ry: float, angle: float = 0.0, corners: int = 40
 ) -> Points:
-    """Return an ellipse about (x, y) as a polygon; ``angle`` in degrees, clockwise."""
+    """Return an ellipse as a polygon; ``angle`` in degrees, clockwise."""
     turn = np.linspace(0.0, 2.0 * math.pi, corners, endpoint=False)
     across, down = rx * np.cos(turn), ry * np.sin(turn)
     c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-    return np.stack([x + across * c - down * s, y + across * s + down * c], axis=1)
+    return np.stack([across * c - down * s, across * s + down * c], axis=1) + centre
 
 
-def ellipses(x: Points, y: Points, rx: Points, ry: Points, *, corners: int) -> list[Points]:
+def ellipses(*, x: Values, y: Values, rx: Values, ry: Values, corners: int) -> list[Points]:
     """Return one upright ellipse for each place of four lists of equal length."""
     turn = np.linspace(0.0, 2.0 * math.pi, corners, endpoint=False)
     across = x[:, None] + rx[:, None] * np.cos(turn)
@@ -52,12 +56,12 @@ def smooth(points: Points, *, closed: bool, density: int = 6) -> Points:
     return flat if closed else np.concatenate([flat, points[-1:]])
 
 
-def stroke(path: Points, widths: Points | float) -> Points:
-    """Return the outline of a line along ``path``: ``widths`` is one width, or one a corner."""
+def stroke(path: Points, *, width: float) -> Points:
+    """Return the outline of a line along ``path``: ``width`` pixels wide."""
     along = np.gradient(path, axis=0)
     length = np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-9)
     normal = np.stack([-along[:, 1], along[:, 0]], axis=1) / length[:, None]
-    half = normal * (np.broadcast_to(widths, length.shape) / 2)[:, None]
+    half = normal * (width / 2)
     return np.concatenate([path + half, (path - half)[::-1]])
 
 
@@ -79,11 +83,11 @@ def drawn(text: str) -> list[Piece]:
 
 
 def placed(
-    pieces: Iterable[Piece], *, x: float, foot: float, size: float, mirrored: bool = False
+    pieces: Iterable[Piece], *, foot: Place, size: float, mirrored: bool = False
 ) -> list[Piece]:
-    """Return ``pieces`` scaled to ``size`` pixels, centred on ``x``, standing on ``foot``."""
+    """Return ``pieces`` scaled to ``size`` pixels, standing on ``foot``."""
     scale = np.array([-size if mirrored else size, size])
-    return [Piece((p - (0.5, 1.0)) * scale + (x, foot), hole) for p, hole in pieces]
+    return [Piece((p - (0.5, 1.0)) * scale + foot, hole) for p, hole in pieces]
 
 
 def _statements(text: str) -> Iterator[tuple[str, list[float]]]:
@@ -103,10 +107,10 @@ def _polygons(verb: str, values: list[float]) -> list[Points]:
     """Return what one statement draws; a stroke has round ends, so it is three polygons."""
     if verb == "o":
         x, y, rx, ry, *angle = values
-        return [ellipse(x, y, rx, ry, angle=angle[0] if angle else 0.0)]
+        return [ellipse((x, y), rx=rx, ry=ry, angle=angle[0] if angle else 0.0)]
     if verb == "l":
         width, path = values[0], smooth(np.reshape(values[1:], (-1, 2)), closed=False)
-        caps = [ellipse(x, y, width / 2, width / 2) for x, y in (path[0], path[-1])]
-        return [stroke(path, width), *caps]
+        caps = [ellipse((x, y), rx=width / 2, ry=width / 2) for x, y in (path[0], path[-1])]
+        return [stroke(path, width=width), *caps]
     points = np.reshape(values, (-1, 2))
     return [smooth(points, closed=True) if verb == "c" else points]

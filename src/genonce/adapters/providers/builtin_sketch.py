@@ -54,7 +54,7 @@ class Sketch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def completed(scene: Scene, dice: Dice) -> Scene:
-    """Return ``scene`` with subjects for its unknown words; a scene with none gets one by chance."""
+    """Return ``scene`` with a subject for each unknown word, or else one by chance."""
     subjects = {subject.name: subject for subject in scene.subjects}
     room = _MOST_BY_CHANCE if not subjects else 1
     for name in list(_by_chance(scene, dice))[:room]:

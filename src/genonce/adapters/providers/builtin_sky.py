@@ -10,8 +10,9 @@ from PIL import Image
 from genonce.adapters.providers.builtin_canvas import Canvas
 from genonce.adapters.providers.builtin_colour import Lch, blend, lighter, ramp
 from genonce.adapters.providers.builtin_lexicon import Subject
-from genonce.adapters.providers.builtin_noise import Field, octave
+from genonce.adapters.providers.builtin_noise import Field, fractal, octave
 from genonce.adapters.providers.builtin_shapes import (
+    Place,
     Points,
     drawing,
     ellipse,
@@ -53,7 +54,7 @@ class Sky:
         return self.sketch.palette.sky[1][0] < _DARK_SKY
 
     @property
-    def sun(self) -> tuple[float, float]:
+    def sun(self) -> Place:
         """Return where the light comes from, in pixels; low where the horizon is the brightest."""
         roll = self.sketch.roll("sun")
         low = self.sketch.palette.light[1] > 0.075 and not self.is_dark
@@ -95,26 +96,29 @@ class Sky:
 
     def _stars(self, batch: int) -> None:
         roll = self.sketch.roll(f"stars{batch}")
-        places = roll.uniform((0.0, 0.0), (self.canvas.width, self.horizon), (_STARS_A_BATCH, 2))
         grain = self.canvas.unit / 512.0
-        sizes = np.maximum(0.45, grain * (0.4 + 1.3 * roll.random(_STARS_A_BATCH) ** 4))
-        dots = ellipses(places[:, 0], places[:, 1], sizes, sizes, corners=8)
+        # A star is half a pixel at the least: a small sky has room for fewer.
+        count = round(_STARS_A_BATCH * min(1.0, 0.1 + grain))
+        places = roll.uniform((0.0, 0.0), (self.canvas.width, self.horizon), (count, 2))
+        sizes = np.maximum(0.45, grain * (0.4 + 1.3 * roll.random(count) ** 4))
+        dots = ellipses(x=places[:, 0], y=places[:, 1], rx=sizes, ry=sizes, corners=8)
         colour = lighter(self.sketch.palette.light, 0.04)
         self.canvas.polygons(dots, colour, opacity=0.45 + 0.5 * float(roll.random()))
         x, y = places[0].tolist()
-        self.canvas.polygons(_sparkle(x, y, 9.0 * grain), colour, opacity=0.9)
+        self.canvas.polygons(_sparkle((x, y), size=9.0 * grain), colour, opacity=0.9)
 
     def _milky_way(self) -> None:
         height, width = self.clouds.shape
         roll = self.sketch.roll("milky")
         down, across = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j].astype(np.float32)
-        lean = roll.uniform(-0.6, 0.6)
+        lean = np.float32(roll.uniform(-0.6, 0.6))
         off = across - 0.5 - lean * (down - 0.4)
-        dust = sum(
-            octave(roll, width=width, height=height, cells=4 * 2**k) * 0.6**k for k in range(4)
-        )
+        dust = fractal(roll, width=width, height=height, cells=4, octaves=4)
         band = np.exp(-((off / 0.16) ** 2)) * (0.34 + 0.3 * dust) * (1.0 - down)
-        self.canvas.veil(band, blend(self.sketch.palette.light, self.sketch.palette.sky[3], 0.5))
+        self.canvas.veil(
+            band,
+            blend(self.sketch.palette.light, to=self.sketch.palette.sky[3], amount=0.5),
+        )
 
     def _rainbow(self) -> None:
         unit, turn = self.canvas.unit, np.linspace(np.pi, 2.0 * np.pi, 60)
@@ -124,14 +128,16 @@ class Sky:
                 self.canvas.width / 2,
                 self.horizon + 0.06 * unit,
             )
-            self.canvas.polygons([stroke(path, 0.023 * unit)], (0.78, 0.16, hue), opacity=0.55)
+            self.canvas.polygons(
+                [stroke(path, width=0.023 * unit)], (0.78, 0.16, hue), opacity=0.55
+            )
 
     def _shine(self) -> None:
         x, y = self.sun
         palette, reach = self.sketch.palette, max(self.canvas.width, self.canvas.height)
         strength = 0.35 if self.is_dark else 0.6
-        self.canvas.glow(x, y, radius=0.75 * reach, colour=palette.sky[3], strength=strength)
-        self.canvas.glow(x, y, radius=0.3 * self.canvas.unit, colour=palette.light, strength=0.75)
+        self.canvas.glow((x, y), radius=0.75 * reach, colour=palette.sky[3], strength=strength)
+        self.canvas.glow((x, y), radius=0.3 * self.canvas.unit, colour=palette.light, strength=0.75)
 
     def _signs(self) -> list[Layer]:
         """Return the signs the words ask for: they take the place of the sun and the moon."""
@@ -142,8 +148,8 @@ class Sky:
         x, _ = self.sun
         size = 0.46 * self.canvas.unit
         foot = max(size * 1.1, self.horizon - 0.04 * self.canvas.unit)
-        self.canvas.glow(x, foot - size / 2, radius=size, colour=self.sketch.palette.light)
-        sign = placed(drawing(subject.name), x=x, foot=foot, size=size)
+        self.canvas.glow((x, foot - size / 2), radius=size, colour=self.sketch.palette.light)
+        sign = placed(drawing(subject.name), foot=(x, foot), size=size)
         self.canvas.stamp(sign, self.sketch.colour_of(subject))
 
     def _body(self) -> None:
@@ -158,7 +164,7 @@ class Sky:
     def _sun(self) -> None:
         x, y = self.sun
         radius = self.canvas.unit * (0.115 if self.sketch.scene.shows("sun") else 0.07)
-        disc = ellipse(x, y, radius, radius, corners=80)
+        disc = ellipse((x, y), rx=radius, ry=radius, corners=80)
         self.canvas.polygons([disc], self._worn(self.sketch.palette.light))
 
     def _worn(self, colour: Lch) -> Lch:
@@ -171,15 +177,17 @@ class Sky:
         colour = self._worn(self.sketch.palette.light)
         size = self.canvas.unit * (0.22 if self.sketch.scene.shows("moon") else 0.13)
         if roll.random() < 0.4:
-            crescent = placed(drawing("moon"), x=x, foot=y + size / 2, size=size)
+            crescent = placed(drawing("moon"), foot=(x, y + size / 2), size=size)
             self.canvas.stamp(crescent, colour)
             return
         radius = size / 2
-        self.canvas.polygons([ellipse(x, y, radius, radius, corners=80)], colour)
+        self.canvas.polygons([ellipse((x, y), rx=radius, ry=radius, corners=80)], colour)
         spots = roll.uniform(-0.5, 0.5, (6, 2)) * radius * 1.1 + (x, y)
         wide = roll.uniform(0.1, 0.3, 6) * radius
-        seas = ellipses(spots[:, 0], spots[:, 1], wide, 0.85 * wide, corners=30)
-        self.canvas.polygons(seas, blend(colour, self.sketch.palette.sky[1], 0.4), opacity=0.35)
+        seas = ellipses(x=spots[:, 0], y=spots[:, 1], rx=wide, ry=0.85 * wide, corners=30)
+        self.canvas.polygons(
+            seas, blend(colour, to=self.sketch.palette.sky[1], amount=0.4), opacity=0.35
+        )
 
     def _grow(self, k: int) -> None:
         """Add one octave to the clouds; another number of steps has other clouds."""
@@ -200,15 +208,15 @@ class Sky:
         thick *= (1.15 - down).clip(0.0, 1.0)[:, None] ** 0.7
         shade = np.roll(thick, -max(1, len(thick) // 40), axis=0)
         storm = "stormy" in scene.moods
-        lit = blend(palette.light, palette.sky[2], 0.75 if self.is_dark or storm else 0.3)
+        lit = blend(palette.light, to=palette.sky[2], amount=0.75 if self.is_dark or storm else 0.3)
         self.canvas.veil(thick * (0.5 if self.is_dark else 0.9), lit)
-        dim = blend(palette.sky[0], palette.sky[1], 0.4 if storm else 0.8)
-        self.canvas.veil((shade * thick * (1.0 if storm else 0.55)), dim)
+        dim = blend(palette.sky[0], to=palette.sky[1], amount=0.4 if storm else 0.8)
+        self.canvas.veil(shade * thick * (1.0 if storm else 0.55), dim)
 
 
-def _sparkle(x: float, y: float, size: float) -> list[Points]:
-    """Return a four-pointed star about (x, y) as two thin rhombs."""
-    thin = size * 0.12
+def _sparkle(centre: Place, *, size: float) -> list[Points]:
+    """Return a four-pointed star as two thin rhombs."""
+    (x, y), thin = centre, size * 0.12
     across = np.array([(x - size, y), (x, y - thin), (x + size, y), (x, y + thin)])
     down = np.array([(x - thin, y), (x, y - size), (x + thin, y), (x, y + size)])
     return [across, down]

@@ -46,7 +46,7 @@ def bolt(canvas: Canvas, sketch: Sketch, *, horizon: float) -> None:
     across = start + np.cumsum(roll.normal(0.0, 0.032, turns)) * canvas.unit
     half = np.linspace(0.006, 0.0015, turns) * canvas.unit
     left, right = (np.stack([across + side * half, down], axis=1) for side in (-1.0, 1.0))
-    canvas.glow(start, horizon / 2, radius=0.6 * canvas.unit, colour=_WHITE, strength=0.5)
+    canvas.glow((start, horizon / 2), radius=0.6 * canvas.unit, colour=_WHITE, strength=0.5)
     canvas.polygons([np.concatenate([left, right[::-1]])], _WHITE)
 
 
@@ -56,7 +56,7 @@ def motes(canvas: Canvas, sketch: Sketch, batch: int, *, top: float) -> None:
     x, y = roll.uniform((0.0, top), (canvas.width, canvas.height), (9, 2)).T
     radius = np.maximum(0.6, roll.uniform(0.0012, 0.0045, 9) * canvas.unit)
     for size, opacity in ((2.6, 0.16), (1.0, 0.75)):
-        dots = ellipses(x, y, size * radius, size * radius, corners=14)
+        dots = ellipses(x=x, y=y, rx=size * radius, ry=size * radius, corners=14)
         canvas.polygons(dots, sketch.palette.light, opacity=opacity)
 
 
@@ -69,12 +69,12 @@ def _rain(canvas: Canvas, sketch: Sketch, batch: int) -> None:
         np.array([(u, v), (u + thin, v), (u - lean * d + thin, v + d), (u - lean * d, v + d)])
         for u, v, d in zip(x, y, long, strict=True)
     ]
-    canvas.polygons(drops, blend(_WHITE, sketch.palette.sky[2], 0.3), opacity=0.42)
+    canvas.polygons(drops, blend(_WHITE, to=sketch.palette.sky[2], amount=0.3), opacity=0.42)
 
 
 def _snow(canvas: Canvas, sketch: Sketch, batch: int) -> None:
     roll, count = sketch.roll(f"snow{batch}"), 100
     x, y = roll.uniform((0, 0), (canvas.width, canvas.height), (count, 2)).T
     radius = np.maximum(0.6, (0.0015 + 0.008 * roll.random(count) ** 3) * canvas.unit)
-    flakes = ellipses(x, y, radius, radius, corners=14)
+    flakes = ellipses(x=x, y=y, rx=radius, ry=radius, corners=14)
     canvas.polygons(flakes, _WHITE, opacity=0.8)

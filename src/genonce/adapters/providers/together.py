@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import msgspec
 
 from genonce.adapters.guard import host_port
-from genonce.adapters.http import Guarded, calling, fetch_image, read_body
+from genonce.adapters.http import UNREADABLE, Guarded, calling, fetch_image, read_body
 from genonce.adapters.refusal import refusal
 from genonce.domain.catalogue import Bounds, Model
 from genonce.domain.errors import ProviderFailed
@@ -178,9 +178,10 @@ class Together:
 
     async def _ask(self, call: Call, on_progress: Callable[[int, float], None]) -> _Answer:
         headers = {
-            "Authorization": f"Bearer {self._api_key}",
-            "Content-Type": "application/json",
-            "Accept": "application/json",
+            # As bytes, since httpx raises for other text than ASCII: let the service refuse it.
+            b"Authorization": f"Bearer {self._api_key}".encode(),
+            b"Content-Type": b"application/json",
+            b"Accept": b"application/json",
         }
         content = msgspec.json.encode(_body(call))
         with calling("Together"):
@@ -200,7 +201,7 @@ class Together:
                 body = await read_body(answer, max_bytes=PICTURE_BYTES * len(call.indexes))
         try:
             return msgspec.json.decode(body, type=_Answer)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise ProviderFailed("Together's answer cannot be read.") from error
 
     async def _picture(self, item: _Item) -> bytes | ProviderFailed:

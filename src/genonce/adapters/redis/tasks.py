@@ -24,7 +24,7 @@ from genonce.domain.errors import LimitExceeded, StoreUnavailable
 from genonce.domain.identity import Identity, SeriesId, TaskId
 from genonce.domain.ports import Reader
 from genonce.domain.quota import Allowance, Limit, Meter, limit_exceeded
-from genonce.domain.series import Held, Image
+from genonce.domain.series import Held, Image, KeyParts
 from genonce.domain.task import (
     Claim,
     ClaimOutcome,
@@ -214,9 +214,13 @@ class RedisTaskStore:
         slots = [_plain_slot(identity.series, i, record) for i, record in enumerate(reply[1:])]
         return task, slots
 
-    async def lose(self, series: SeriesId, index: int, *, sha256: str) -> None:
+    async def lose(self, lost: KeyParts) -> None:
         """See `TaskStore.lose`."""
-        await self.redis.run(self.scripts.lose_slot, (keys.series(series),), (index, sha256))
+        await self.redis.run(
+            self.scripts.lose_slot,
+            (keys.series(lost.series),),
+            (lost.index, lost.sha256, lost.format),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,17 +7,6 @@ from msgspec import UNSET, Meta, UnsetType
 
 from genonce.domain.errors import InvalidRequest
 from genonce.domain.request import Draft
-from genonce.domain.series import Image
-from genonce.domain.task import Task, TaskState
-from genonce.web.messages import Language, say
-
-STATUS_WORDS = {
-    TaskState.QUEUED: "pending",
-    TaskState.RUNNING: "processing",
-    TaskState.SUCCEEDED: "completed",
-    TaskState.FAILED: "failed",
-    TaskState.CANCELLED: "cancelled",
-}
 
 Number = int | float | str | None
 
@@ -263,37 +252,4 @@ def to_draft(body: GenerateBody) -> Draft:
         format=body.format,
         variation=body.variation,
         n=body.n,
-    )
-
-
-def image_bodies(images: tuple[Image, ...], base_url: str) -> list[ImageBody]:
-    """Pictures as the surface shows them."""
-    return [
-        ImageBody(
-            f"{base_url}/images/{image.key}",
-            image.index,
-            image.width,
-            image.height,
-            image.seed,
-            image.sha256,
-        )
-        for image in images
-    ]
-
-
-def task_body(task: Task, base_url: str, language: Language) -> TaskBody:
-    """A task as the surface shows it."""
-    status = STATUS_WORDS[task.state]
-    percent = int(task.progress * 100)
-    return TaskBody(
-        task_id=task.id,
-        status=status,
-        progress=percent,
-        message=say(status, language, percent=percent, reason=task.message),
-        attempt=task.attempt,
-        n=task.n,
-        data=image_bodies(task.images, base_url),
-        queue_position=task.position,
-        estimated_seconds=task.estimate_s,
-        code=task.code or UNSET,
     )
