@@ -23,20 +23,21 @@ class Answer(NamedTuple):
         return msgspec.json.decode(self.body)
 
 
-def get(path: str) -> bytes:
+def get(path: str, headers: Mapping[str, str] | None = None) -> bytes:
     """A GET."""
-    return f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: */*\r\n\r\n".encode()
+    return _head("GET", path, headers or {}) + b"\r\n"
 
 
 def post(path: str, body: object, headers: Mapping[str, str] | None = None) -> bytes:
     """A POST of JSON."""
     content = msgspec.json.encode(body)
-    more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
-    head = (
-        f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: */*\r\n"
-        f"content-type: application/json\r\n{more}content-length: {len(content)}\r\n\r\n"
-    )
-    return head.encode() + content
+    own = {"content-type": "application/json", "content-length": str(len(content))}
+    return _head("POST", path, {**own, **(headers or {})}) + b"\r\n" + content
+
+
+def _head(method: str, path: str, headers: Mapping[str, str]) -> bytes:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: */*\r\n{lines}".encode()
 
 
 class Line:

@@ -26,14 +26,16 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What to send, and where.
 
     Attributes:
-        requests: whole requests; each is sent once, in this order.
-        seconds: send no more after this time; if given, a single request is sent again and again.
+        requests: whole requests, sent in this order.
+        seconds: send no more after this time.
+        is_repeated: after the last request comes the first again.
     """
 
     port: int
     connections: int
     requests: list[str]
     seconds: float | None = None
+    is_repeated: bool = False
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,8 +108,7 @@ class Load:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._plan = plan
         ready = [request.encode() for request in plan.requests]
-        is_repeated = plan.seconds is not None and len(ready) == 1
-        self._requests: Iterator[bytes] = iter(cycle(ready)) if is_repeated else iter(ready)
+        self._requests: Iterator[bytes] = iter(cycle(ready) if plan.is_repeated else ready)
         self._until = 0.0
         self._in_flight = 0
         self.started_at = self.ended_at = 0.0

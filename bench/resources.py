@@ -42,7 +42,13 @@ def memory_after_load(*, quick: bool) -> list[Figure]:
 
 
 def _load(own: Service, requests: list[str], *, seconds: float | None) -> None:
-    plan = Plan(port=own.port, connections=CONNECTIONS, requests=requests, seconds=seconds)
+    plan = Plan(
+        port=own.port,
+        connections=CONNECTIONS,
+        requests=requests,
+        seconds=seconds,
+        is_repeated=seconds is not None,
+    )
     run_load(plan, pid=own.web).expect({200, 202})
 
 

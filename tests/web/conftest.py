@@ -1,4 +1,4 @@
-"""The application on a real Valkey and a real folder; every answer is held to the OpenAPI document."""
+"""The application on a real Valkey and a folder; answers are held to the OpenAPI document."""
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterator

@@ -78,8 +78,9 @@ class Document:
             return
         kind = schema.get("type")
         if kind is not None:
+            fits = isinstance(value, TYPES[kind])
             is_flag = isinstance(value, bool) and kind != "boolean"
-            assert isinstance(value, TYPES[kind]) and not is_flag, f"{where}: no {kind}: {value!r}"
+            assert fits is not is_flag, f"{where}: no {kind}: {value!r}"
         if isinstance(value, list) and "items" in schema:
             for place, item in enumerate(value):
                 self.hold(item, schema["items"], f"{where}[{place}]")

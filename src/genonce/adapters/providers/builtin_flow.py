@@ -115,7 +115,7 @@ class Current:
         halo = self.sketch.palette.light if dark else self.sketch.palette.near
         self.large.glow((emblem.x, emblem.y), radius=0.85 * emblem.size, colour=halo, strength=0.9)
         roll, half = self.sketch.roll(f"emblem{k}"), emblem.size / 2
-        centre, count = (emblem.x, emblem.y), 60 + round(130 * emblem.size / self.large.unit)
+        centre, count = (emblem.x, emblem.y), 40 + round(110 * emblem.size / self.large.unit)
         paths = self._paths(
             roll.uniform(-half, half, (count, 2)) + centre, length=0.22 * emblem.size
         )
