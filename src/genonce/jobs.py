@@ -189,7 +189,9 @@ class GenonceWorker(Worker):
         helpers = self.ctx.get("helpers", [])
         for helper in helpers:
             helper.cancel()
-        await asyncio.gather(*helpers, return_exceptions=True)
+        # A second signal cancels what arq still waits for; that is no reason for a traceback.
+        await asyncio.gather(*helpers, *self.tasks.values(), return_exceptions=True)
+        self.tasks.clear()
         await super().close()
 
 
