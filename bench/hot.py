@@ -1,10 +1,14 @@
-"""The requests that come most often, each beside a bare handler that gives the same answers."""
+"""The requests that come most often, each beside a bare handler that gives the same answers.
+
+They come from many callers, each well within its limits, so the meters work as they do in earnest.
+"""
 
 import contextlib
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 
@@ -16,12 +20,20 @@ from bench.load import Outcome, Plan, run_load
 from bench.service import Service, service
 
 CONNECTIONS = 64
+CALLERS = [{"x-forwarded-for": f"10.9.{n // 250}.{n % 250}"} for n in range(2000)]
+LIMITS = {
+    "RATE_LIMIT_GENERATE": "600/minute",
+    "RATE_LIMIT_READ": "600/minute",
+    "TRUSTED_PROXIES": "loopback",
+}
 _OWN_HEADERS = ("content-length", "content-type", "date")
 _MOST_PER_SECOND = 15_000
 """More distinct requests a second than any server here answers."""
 
 Requests = Callable[[int], list[str]]
 """Requests of a round, by its number."""
+Ask = Callable[[Mapping[str, str]], bytes]
+"""A request with a caller's headers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +60,11 @@ def rounds(*, quick: bool) -> Rounds:
 def cached_posts(*, quick: bool) -> list[Figure]:
     """POST of a request whose picture is there."""
     body = _body(0)
-    with service(workers=1) as own:
+    with service(workers=1, settings=LIMITS) as own:
         own.post(body, wait_s=30)
-        request = post(GENERATE, body)
         assert own.post(body).json()["cached"] is True
-        return [_compare("cached-hit POST", own, request, at_least=0.6, quick=quick)]
+        ask = partial(post, GENERATE, body)
+        return [_compare("cached-hit POST", own, ask, at_least=0.6, quick=quick)]
 
 
 def distinct_posts(*, quick: bool) -> list[Figure]:
@@ -62,37 +74,40 @@ def distinct_posts(*, quick: bool) -> list[Figure]:
 
     def requests(number: int) -> list[str]:
         first = (number + 1) * count
-        return [post(GENERATE, _body(first + i)).decode() for i in range(count)]
+        return [
+            post(GENERATE, _body(first + i), CALLERS[i % len(CALLERS)]).decode()
+            for i in range(count)
+        ]
 
-    with service(workers=0) as own:
+    with service(workers=0, settings=LIMITS) as own:
         # A first job has a queue position of one digit; five are what most have.
         for number in range(10_000):
             own.redis.zadd("arq:queue", {f"filler:{number}": 1})
         with Line(own.port) as line:
-            answer = line.ask(post(GENERATE, _body(0)))
+            answer = line.ask(post(GENERATE, _body(0), CALLERS[0]))
         own.redis.flushall()
         with bare(answer) as target:
-            pairs = _alternate(own, target, requests, how)
+            pairs = _alternate(own, target, requests, how, is_growing=True)
     return [_figure("distinct POST", pairs, at_least=0.4)]
 
 
 def done_gets(*, quick: bool) -> list[Figure]:
     """GET of a finished task."""
-    with service(workers=1) as own:
+    with service(workers=1, settings=LIMITS) as own:
         task = own.post(_body(0), wait_s=30).json()
         assert task["status"] == "completed", task
-        request = get(f"/api/images/{task['taskId']}")
-        return [_compare("GET done", own, request, at_least=0.7, quick=quick)]
+        ask = partial(get, f"/api/images/{task['taskId']}")
+        return [_compare("GET done", own, ask, at_least=0.7, quick=quick)]
 
 
 def running_gets(*, quick: bool) -> list[Figure]:
     """GET of a task whose provider takes its time."""
-    with service(workers=1) as own:
+    with service(workers=1, settings=LIMITS) as own:
         own.provider.tell("/_hold")
         task = own.post(_body(0)).json()["taskId"]
         _wait_for(lambda: own.get(f"/api/images/{task}").json()["status"] == "processing")
-        request = get(f"/api/images/{task}")
-        return [_compare("GET running", own, request, at_least=0.7, quick=quick)]
+        ask = partial(get, f"/api/images/{task}")
+        return [_compare("GET running", own, ask, at_least=0.7, quick=quick)]
 
 
 def _body(number: int) -> dict[str, object]:
@@ -107,8 +122,9 @@ def _wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def _compare(name: str, own: Service, request: bytes, *, at_least: float, quick: bool) -> Figure:
+def _compare(name: str, own: Service, ask: Ask, *, at_least: float, quick: bool) -> Figure:
     """Measure one request, sent again and again."""
+    request, texts = ask(CALLERS[0]), [ask(caller).decode() for caller in CALLERS]
     with Line(own.port) as line:
         line.ask(request)
         answer = line.ask(request)
@@ -117,7 +133,7 @@ def _compare(name: str, own: Service, request: bytes, *, at_least: float, quick:
             beside = line.ask(request)
         assert (beside.status, beside.body) == (answer.status, answer.body), beside
         assert len(beside.headers) == len(answer.headers), (beside.headers, answer.headers)
-        pairs = _alternate(own, target, lambda _: [request.decode()], rounds(quick=quick))
+        pairs = _alternate(own, target, lambda _: texts, rounds(quick=quick), is_growing=False)
     return _figure(name, pairs, at_least=at_least)
 
 
@@ -145,17 +161,27 @@ def _answers(port: int) -> bool:
 
 
 def _alternate(
-    own: Service, target: Target, requests: Requests, how: Rounds
+    own: Service, target: Target, requests: Requests, how: Rounds, *, is_growing: bool
 ) -> list[tuple[Outcome, Outcome]]:
-    """Load the service and the bare handler in turn: what else the machine does meets both."""
+    """Load the service and the bare handler in turn: what else the machine does meets both.
+
+    Args:
+        is_growing: each request is sent once, and what a round left in Redis is removed after it.
+    """
     pairs = []
     for number in range(-1, how.count):  # the first round warms up
         texts = requests(number)
         pair = []
         for one in (Target(own.port, own.web), target):
-            plan = Plan(port=one.port, connections=CONNECTIONS, requests=texts, seconds=how.seconds)
+            plan = Plan(
+                port=one.port,
+                connections=CONNECTIONS,
+                requests=texts,
+                seconds=how.seconds,
+                is_repeated=not is_growing,
+            )
             pair.append(run_load(plan, pid=one.pid).expect({200, 202}))
-        if len(texts) > 1:
+        if is_growing:
             own.redis.flushall()
         if number >= 0:
             pairs.append((pair[0], pair[1]))

@@ -7,7 +7,8 @@ process loads no numpy and no Pillow.
 from dataclasses import dataclass
 
 from genonce.adapters.image_store import ObjectImageStore, open_image_store
-from genonce.adapters.providers import builtin, together
+from genonce.adapters.providers import together
+from genonce.adapters.providers.builtin import provider as builtin
 from genonce.adapters.redis.batching import BatchingRedis
 from genonce.adapters.redis.events import RedisChanges
 from genonce.adapters.redis.presence import RedisPresence

@@ -100,8 +100,10 @@ class Supervisor:
             signal.signal(number, _stop)
         with contextlib.ExitStack() as stack, contextlib.suppress(Stopped):
             environ = dict(os.environ)
+            folder = Path(self.settings.DATA_DIR).absolute()
+            lock = stack.enter_context(lock_folder(folder))
             if not self.settings.REDIS_URL:
-                environ["REDIS_URL"] = stack.enter_context(embedded(self.settings))
+                environ["REDIS_URL"] = stack.enter_context(embedded(folder, lock=lock))
             environ |= {
                 name: str(getattr(self.settings, name)) for name in ("HOST", "PORT", "DATA_DIR")
             }
@@ -150,18 +152,16 @@ class Supervisor:
 
 
 @contextlib.contextmanager
-def embedded(settings: Settings) -> Iterator[str]:
-    """Run an embedded Valkey; yields its URL."""
-    folder = Path(settings.DATA_DIR).absolute()
-    with lock_folder(folder) as lock:
-        path = socket_path(folder)
-        server = start_server(folder, path=path, lock=lock)
-        try:
-            wait_ready(server, path)
-            yield f"unix://{path}"
-        finally:
-            end(server, patience_s=KILL_S)
-            path.unlink(missing_ok=True)
+def embedded(folder: Path, *, lock: int) -> Iterator[str]:
+    """Run an embedded Valkey on a locked folder; yields its URL."""
+    path = socket_path(folder)
+    server = start_server(folder, path=path, lock=lock)
+    try:
+        wait_ready(server, path)
+        yield f"unix://{path}"
+    finally:
+        end(server, patience_s=KILL_S)
+        path.unlink(missing_ok=True)
 
 
 def end(process: subprocess.Popen[bytes], *, patience_s: float) -> None:

@@ -16,8 +16,8 @@ from arq.typing import WorkerCoroutine
 from genonce.adapters.guard import host_port
 from genonce.adapters.http import open_client
 from genonce.adapters.inspector import PillowInspector
-from genonce.adapters.providers.builtin import Builtin
-from genonce.adapters.providers.builtin_render import Picture, render
+from genonce.adapters.providers.builtin.provider import Builtin
+from genonce.adapters.providers.builtin.render import Picture, render
 from genonce.adapters.providers.together import Together
 from genonce.adapters.redis.board import RedisBoard
 from genonce.adapters.redis.pace import PaceRule, RedisPace

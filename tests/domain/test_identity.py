@@ -7,10 +7,10 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.painters import CATALOGUE
 
 from genonce.domain.identity import SEED_END, Identity, SeriesId, identify, image_seed
 from genonce.domain.request import Draft, canonicalise, read_canonical
+from tests.painters import CATALOGUE
 
 
 def ids(fields: dict[str, Any], *, caller: str = "") -> Identity:

@@ -1,6 +1,5 @@
 """`genonce worker`: one worker process, as `arq worker.WorkerSettings` starts it."""
 
-
 import click
 from arq.worker import run_worker
 

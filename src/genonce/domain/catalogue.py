@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from genonce.domain.errors import InvalidRequest, ProviderMisconfigured, UnknownModel
+from genonce.domain.errors import ConfigError, ProviderMisconfigured, UnknownModel
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -90,14 +90,14 @@ def catalogue_of(models: Iterable[Model], *, default: str, missing: Mapping[str,
     """Index models by id and alias (letter case does not matter).
 
     Raises:
-        InvalidRequest: two models claim one name, or the default is no model's name.
+        ConfigError: two models claim one name, or the default is no model's name.
     """
     by_id = {model.id: model for model in models}
     names: dict[str, str] = {}
     for model in by_id.values():
         for name in (model.id, *model.aliases):
             if names.setdefault(name.casefold(), model.id) != model.id:
-                raise InvalidRequest(f"Two models claim the name {name}.", field="model")
+                raise ConfigError(f"Two models claim the name {name}.")
     if default.casefold() not in names:
-        raise InvalidRequest(f"The default model {default} is not in the catalogue.", field="model")
+        raise ConfigError(f"DEFAULT_MODEL: there is no model {default} in the catalogue.")
     return Catalogue(models=by_id, names=names, default=default, missing=missing)

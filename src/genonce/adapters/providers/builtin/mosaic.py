@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from genonce.adapters.providers.builtin_canvas import Canvas
-from genonce.adapters.providers.builtin_colour import blend, rgb
-from genonce.adapters.providers.builtin_landscape import landscape
-from genonce.adapters.providers.builtin_noise import Field
-from genonce.adapters.providers.builtin_sketch import Layer, Sketch
+from genonce.adapters.providers.builtin.canvas import Canvas
+from genonce.adapters.providers.builtin.colour import blend, rgb
+from genonce.adapters.providers.builtin.landscape import landscape
+from genonce.adapters.providers.builtin.noise import Field
+from genonce.adapters.providers.builtin.sketch import Layer, Sketch
 
 _SCOUT: Final = 224
 """Shorter side, in pixels, of the view that gives the stones their colours."""

@@ -13,18 +13,18 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from genonce.adapters.providers.builtin_canvas import Canvas
-from genonce.adapters.providers.builtin_drawings import DRAWINGS
-from genonce.adapters.providers.builtin_flow import flow
-from genonce.adapters.providers.builtin_geometric import geometric
-from genonce.adapters.providers.builtin_landscape import landscape
-from genonce.adapters.providers.builtin_lexicon import Subject, read_scene
-from genonce.adapters.providers.builtin_mosaic import mosaic
-from genonce.adapters.providers.builtin_noise import dice_for
-from genonce.adapters.providers.builtin_palette import palette_for
-from genonce.adapters.providers.builtin_render import STYLES, Picture, render
-from genonce.adapters.providers.builtin_shapes import drawing
-from genonce.adapters.providers.builtin_sketch import Layer, Sketch, completed
+from genonce.adapters.providers.builtin.canvas import Canvas
+from genonce.adapters.providers.builtin.drawings import DRAWINGS
+from genonce.adapters.providers.builtin.flow import flow
+from genonce.adapters.providers.builtin.geometric import geometric
+from genonce.adapters.providers.builtin.landscape import landscape
+from genonce.adapters.providers.builtin.lexicon import Subject, read_scene
+from genonce.adapters.providers.builtin.mosaic import mosaic
+from genonce.adapters.providers.builtin.noise import dice_for
+from genonce.adapters.providers.builtin.palette import palette_for
+from genonce.adapters.providers.builtin.render import STYLES, Picture, render
+from genonce.adapters.providers.builtin.shapes import drawing
+from genonce.adapters.providers.builtin.sketch import Layer, Sketch, completed
 
 every_style = pytest.mark.parametrize("style", STYLES)
 
@@ -67,7 +67,7 @@ def hue_share(what: Picture, low: float, high: float) -> float:
 
 _PRINT_DIGESTS = """
 import hashlib
-from genonce.adapters.providers.builtin_render import STYLES, Picture, render
+from genonce.adapters.providers.builtin.render import STYLES, Picture, render
 for style in STYLES:
     what = Picture(prompt="星 a fox, unicorns", width=96, height=80, steps=9, seed=5, style=style)
     print(hashlib.sha256(render(what, lambda _: None)).hexdigest())

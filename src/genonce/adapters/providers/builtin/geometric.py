@@ -6,18 +6,18 @@ from typing import Final
 
 import numpy as np
 
-from genonce.adapters.providers.builtin_canvas import Box, Canvas, Fade
-from genonce.adapters.providers.builtin_colour import Lch, lighter
-from genonce.adapters.providers.builtin_figures import icon_of
-from genonce.adapters.providers.builtin_lexicon import Subject
-from genonce.adapters.providers.builtin_shapes import (
+from genonce.adapters.providers.builtin.canvas import Box, Canvas, Fade
+from genonce.adapters.providers.builtin.colour import Lch, lighter
+from genonce.adapters.providers.builtin.figures import icon_of
+from genonce.adapters.providers.builtin.lexicon import Subject
+from genonce.adapters.providers.builtin.shapes import (
     Piece,
     drawing,
     drawn,
     ellipse,
     placed,
 )
-from genonce.adapters.providers.builtin_sketch import Layer, Sketch
+from genonce.adapters.providers.builtin.sketch import Layer, Sketch
 
 _LEAST_CONTRAST: Final = 0.17
 _MOST_EMBLEMS: Final = 6

@@ -5,11 +5,11 @@ from typing import Final
 
 import numpy as np
 
-from genonce.adapters.providers.builtin_canvas import Canvas
-from genonce.adapters.providers.builtin_colour import blend, lighter
-from genonce.adapters.providers.builtin_noise import fractal
-from genonce.adapters.providers.builtin_shapes import Points, ellipses
-from genonce.adapters.providers.builtin_sketch import Layer, Sketch
+from genonce.adapters.providers.builtin.canvas import Canvas
+from genonce.adapters.providers.builtin.colour import blend, lighter
+from genonce.adapters.providers.builtin.noise import fractal
+from genonce.adapters.providers.builtin.shapes import Points, ellipses
+from genonce.adapters.providers.builtin.sketch import Layer, Sketch
 
 _FOG_GRAIN: Final = 4
 _DROPS: Final = 130

@@ -6,12 +6,12 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from genonce.adapters.providers.builtin_canvas import Canvas, Fade
-from genonce.adapters.providers.builtin_colour import Lch, blend, lighter
-from genonce.adapters.providers.builtin_drawings import DRAWINGS
-from genonce.adapters.providers.builtin_lexicon import Subject
-from genonce.adapters.providers.builtin_shapes import Piece, Place, Points, drawing, ellipse, placed
-from genonce.adapters.providers.builtin_sketch import Layer, Sketch
+from genonce.adapters.providers.builtin.canvas import Canvas, Fade
+from genonce.adapters.providers.builtin.colour import Lch, blend, lighter
+from genonce.adapters.providers.builtin.drawings import DRAWINGS
+from genonce.adapters.providers.builtin.lexicon import Subject
+from genonce.adapters.providers.builtin.shapes import Piece, Place, Points, drawing, ellipse, placed
+from genonce.adapters.providers.builtin.sketch import Layer, Sketch
 
 FLYING: Final = ("gull", "balloon", "butterfly", "fish")
 AFLOAT: Final = ("boat",)

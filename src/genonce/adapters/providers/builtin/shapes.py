@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from genonce.adapters.providers.builtin_drawings import DRAWINGS
+from genonce.adapters.providers.builtin.drawings import DRAWINGS
 
 Points: TypeAlias = NDArray[np.float64]
 """Corners of one polygon: shape (n, 2), x to the right and y down."""

@@ -7,11 +7,11 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from genonce.adapters.providers.builtin_canvas import Canvas
-from genonce.adapters.providers.builtin_colour import Lch, blend, lighter, ramp
-from genonce.adapters.providers.builtin_lexicon import Subject
-from genonce.adapters.providers.builtin_noise import Field, fractal, octave
-from genonce.adapters.providers.builtin_shapes import (
+from genonce.adapters.providers.builtin.canvas import Canvas
+from genonce.adapters.providers.builtin.colour import Lch, blend, lighter, ramp
+from genonce.adapters.providers.builtin.lexicon import Subject
+from genonce.adapters.providers.builtin.noise import Field, fractal, octave
+from genonce.adapters.providers.builtin.shapes import (
     Place,
     Points,
     drawing,
@@ -20,7 +20,7 @@ from genonce.adapters.providers.builtin_shapes import (
     placed,
     stroke,
 )
-from genonce.adapters.providers.builtin_sketch import Layer, Sketch
+from genonce.adapters.providers.builtin.sketch import Layer, Sketch
 
 # Clouds and gradients are smooth: this many pixels on the shorter side are enough at any size.
 _FINEST: Final = 256

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from genonce.adapters.providers.builtin_canvas import Canvas
-from genonce.adapters.providers.builtin_colour import Lch, lighter, ramp
-from genonce.adapters.providers.builtin_figures import icon_of
-from genonce.adapters.providers.builtin_noise import Field, fractal
-from genonce.adapters.providers.builtin_shapes import Piece, drawing, placed
-from genonce.adapters.providers.builtin_sketch import Layer, Sketch
+from genonce.adapters.providers.builtin.canvas import Canvas
+from genonce.adapters.providers.builtin.colour import Lch, lighter, ramp
+from genonce.adapters.providers.builtin.figures import icon_of
+from genonce.adapters.providers.builtin.noise import Field, fractal
+from genonce.adapters.providers.builtin.shapes import Piece, drawing, placed
+from genonce.adapters.providers.builtin.sketch import Layer, Sketch
 
 _FINEST: Final = 256
 """Pixels of the field along the shorter side: it is smooth at any size."""

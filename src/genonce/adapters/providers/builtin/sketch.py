@@ -6,10 +6,10 @@ from typing import Final, TypeAlias
 import msgspec
 import numpy as np
 
-from genonce.adapters.providers.builtin_colour import Lch, lighter
-from genonce.adapters.providers.builtin_lexicon import Scene, Subject
-from genonce.adapters.providers.builtin_noise import Dice
-from genonce.adapters.providers.builtin_palette import NAMED, Palette
+from genonce.adapters.providers.builtin.colour import Lch, lighter
+from genonce.adapters.providers.builtin.lexicon import Scene, Subject
+from genonce.adapters.providers.builtin.noise import Dice
+from genonce.adapters.providers.builtin.palette import NAMED, Palette
 
 Layer: TypeAlias = Callable[[], None]
 """One piece of work on a canvas; a style is a list of them, painted in order."""

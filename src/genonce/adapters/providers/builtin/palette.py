@@ -6,8 +6,8 @@ from typing import Final, TypeAlias
 import msgspec
 import numpy as np
 
-from genonce.adapters.providers.builtin_colour import Lch, shown
-from genonce.adapters.providers.builtin_lexicon import Scene
+from genonce.adapters.providers.builtin.colour import Lch, shown
+from genonce.adapters.providers.builtin.lexicon import Scene
 
 Adjust: TypeAlias = Callable[[Lch], Lch]
 

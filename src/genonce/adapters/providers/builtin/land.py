@@ -7,11 +7,11 @@ from typing import Final, NamedTuple
 import numpy as np
 from PIL import Image
 
-from genonce.adapters.providers.builtin_canvas import Canvas, Fade
-from genonce.adapters.providers.builtin_colour import Lch, blend, lighter
-from genonce.adapters.providers.builtin_noise import Field, octave, profile
-from genonce.adapters.providers.builtin_shapes import Points, ellipses
-from genonce.adapters.providers.builtin_sketch import Sketch
+from genonce.adapters.providers.builtin.canvas import Canvas, Fade
+from genonce.adapters.providers.builtin.colour import Lch, blend, lighter
+from genonce.adapters.providers.builtin.noise import Field, octave, profile
+from genonce.adapters.providers.builtin.shapes import Points, ellipses
+from genonce.adapters.providers.builtin.sketch import Sketch
 
 _PITCH: Final = 2
 """Pixels between two corners of a ridge's crest."""

@@ -40,9 +40,9 @@ MODELS = (
 class Renderer(Protocol):
     """Draws one picture and tells each step; runs in a thread."""
 
-    def __call__(
-        self, request: ImageRequest, seed: int, on_step: Callable[[int], None]
-    ) -> bytes: ...
+    def __call__(self, request: ImageRequest, seed: int, on_step: Callable[[int], None]) -> bytes:
+        """Return the encoded picture; ``on_step`` takes each step's number, from 1."""
+        ...
 
 
 class Builtin:

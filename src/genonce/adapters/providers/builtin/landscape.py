@@ -8,15 +8,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from genonce.adapters.providers.builtin_canvas import Canvas
-from genonce.adapters.providers.builtin_colour import Lch, blend, lighter
-from genonce.adapters.providers.builtin_figures import AFLOAT, STANDING, Figures
-from genonce.adapters.providers.builtin_land import Land, Ridge
-from genonce.adapters.providers.builtin_palette import NAMED
-from genonce.adapters.providers.builtin_shapes import Points, Values
-from genonce.adapters.providers.builtin_sketch import Layer, Sketch
-from genonce.adapters.providers.builtin_sky import Sky
-from genonce.adapters.providers.builtin_weather import bolt, fog, motes, weather
+from genonce.adapters.providers.builtin.canvas import Canvas
+from genonce.adapters.providers.builtin.colour import Lch, blend, lighter
+from genonce.adapters.providers.builtin.figures import AFLOAT, STANDING, Figures
+from genonce.adapters.providers.builtin.land import Land, Ridge
+from genonce.adapters.providers.builtin.palette import NAMED
+from genonce.adapters.providers.builtin.shapes import Points, Values
+from genonce.adapters.providers.builtin.sketch import Layer, Sketch
+from genonce.adapters.providers.builtin.sky import Sky
+from genonce.adapters.providers.builtin.weather import bolt, fog, motes, weather
 
 _TERRAINS: Final = ("mountain", "sea", "forest", "field", "city", "desert")
 _TERRAIN_CHANCES: Final = {"mountain": 0.36, "sea": 0.2, "forest": 0.2, "field": 0.24}

@@ -7,15 +7,15 @@ from typing import Final, TypeAlias
 import msgspec
 from PIL import Image
 
-from genonce.adapters.providers.builtin_canvas import Canvas
-from genonce.adapters.providers.builtin_flow import flow
-from genonce.adapters.providers.builtin_geometric import geometric
-from genonce.adapters.providers.builtin_landscape import landscape
-from genonce.adapters.providers.builtin_lexicon import read_scene
-from genonce.adapters.providers.builtin_mosaic import mosaic
-from genonce.adapters.providers.builtin_noise import dice_for
-from genonce.adapters.providers.builtin_palette import palette_for
-from genonce.adapters.providers.builtin_sketch import Layer, Sketch, completed
+from genonce.adapters.providers.builtin.canvas import Canvas
+from genonce.adapters.providers.builtin.flow import flow
+from genonce.adapters.providers.builtin.geometric import geometric
+from genonce.adapters.providers.builtin.landscape import landscape
+from genonce.adapters.providers.builtin.lexicon import read_scene
+from genonce.adapters.providers.builtin.mosaic import mosaic
+from genonce.adapters.providers.builtin.noise import dice_for
+from genonce.adapters.providers.builtin.palette import palette_for
+from genonce.adapters.providers.builtin.sketch import Layer, Sketch, completed
 
 _Style: TypeAlias = Callable[[Canvas, Sketch], list[Layer]]
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from genonce.adapters.providers.builtin_colour import Lch, Rgb, ramp, rgb
-from genonce.adapters.providers.builtin_shapes import Piece, Place, Points
+from genonce.adapters.providers.builtin.colour import Lch, Rgb, ramp, rgb
+from genonce.adapters.providers.builtin.shapes import Piece, Place, Points
 
 Box: TypeAlias = tuple[int, int, int, int]
 
