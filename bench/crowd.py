@@ -36,11 +36,7 @@ def crowd(*, quick: bool) -> list[Figure]:
             name=f"{count:,} equal POSTs at once, n={PICTURES}, cold",
             measured=f"{median_s:.2f} s (worst of {rounds}: {max(times_s):.2f} s); "
             f"{pictures / rounds:g} pictures bought, {tasks / rounds:g} task"
-            + (
-                f"; {refused:,} of {answers.total():,} not taken: {dict(answers)}"
-                if refused
-                else ""
-            ),
+            + (f"; {refused:,} of {answers.total():,} not taken" if refused else ""),
             target=f"all within {ALL_S:g} s; {PICTURES} bought, 1 task",
             ok=median_s < ALL_S and is_exact,
             raw={

@@ -14,7 +14,7 @@ from redis import Redis
 from bench.children import free_port, plain_environment, read_line, running
 from bench.line import GENERATE, Answer, Line, get, post
 from bench.provider import Stats
-from genonce.settings import Settings
+from genonce.adapters.redis.embedded import lock_folder
 from genonce.supervisor import embedded
 
 METERED = {
@@ -106,7 +106,8 @@ def service(*, workers: int, settings: Mapping[str, str] | None = None) -> Itera
     """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="genonce-bench-")))
-        url = stack.enter_context(embedded(Settings(DATA_DIR=str(folder))))
+        lock = stack.enter_context(lock_folder(folder))
+        url = stack.enter_context(embedded(folder, lock=lock))
         provider = stack.enter_context(provider_running())
         port = free_port()
         environ = plain_environment(

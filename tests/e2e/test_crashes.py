@@ -211,24 +211,31 @@ async def test_a_worker_stopped_while_it_stores_loses_at_most_that_picture(
 
 
 async def test_a_worker_that_lost_some_of_its_slots_goes_on_with_the_others(site: Site) -> None:
-    """Frozen while it waits for the provider's turn, it loses two of four; it must not wait for
-    the leases that it holds itself.
+    """Of four slots another worker has the first; frozen while it waits for the provider's turn,
+    the worker loses the second too. Awake, it must not wait for the leases that it holds itself.
     """
     api, prompt = await site.web(), site.prompt()
-    await site.workers(1)
-    await site.workers(0)
     victim = await site.own_worker()
-    site.valkey.client.set("gn:pace:together:rest", "1", px=6000)
-    four = (await api.post(prompt, 4)).json()["taskId"]
-    await until(lambda: len(_leases(site)) == 4, what="the leases of four slots")
     victim.freeze()
-    two = (await api.post(prompt, 2)).json()["taskId"]
-    # The job's mark lives on, as if the freeze had begun a little later: only the smaller task
-    # is to be had.
-    site.valkey.client.set(f"arq:in-progress:{four}:1", "1", px=60_000)
-    await until(lambda: not _leases(site), what="the end of the leases")
     await site.workers(1)
-    assert (await api.ended(two))["status"] == "completed"
+    site.standin.control(gate=True)
+    one = (await api.post(prompt, 1)).json()["taskId"]
+    await site.in_flight(prompt, 1)
+    await site.workers(0)
+    site.valkey.client.set("gn:pace:together:rest", "1", px=7000)
+    victim.go_on()
+    four = (await api.post(prompt, 4)).json()["taskId"]
+    await until(lambda: len(_leases(site)) == 4, what="the leases of the other three slots")
+    victim.freeze()
+    await site.workers(1)
+    # The job's mark lives on, as if the freeze had begun a little later: only the next task is
+    # to be had.
+    site.valkey.client.set(f"arq:in-progress:{four}:1", "1", px=60_000)
+    await until(lambda: len(_leases(site)) == 1, what="the end of the three leases")
+    two = (await api.post(prompt, 2)).json()["taskId"]
+    site.standin.release()
+    for task in (one, two):
+        assert (await api.ended(task))["status"] == "completed"
     await site.workers(0)
     victim.go_on()
     done = await api.ended(four, timeout_s=RECOVERED_S * FACTOR)

@@ -10,7 +10,9 @@ from genonce.web.app import DIALECTS
 from genonce.web.openapi import openapi_document
 
 Schema = dict[str, Any]
-GENERAL = frozenset({"content-type", "content-length", "vary", "cache-control", "allow"})
+GENERAL = frozenset(
+    {"content-type", "content-length", "vary", "cache-control", "allow", "x-accel-buffering"}
+)
 """Headers that HTTP itself explains; those of CORS are the browser's."""
 UNSAID = frozenset({"www-authenticate", "ratelimit", "ratelimit-policy", "x-content-type-options"})
 """Headers that refusals and pictures have and the document does not describe (reported)."""

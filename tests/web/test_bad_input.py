@@ -368,6 +368,9 @@ async def test_a_wrong_method_is_told_the_right_ones(site: Site) -> None:
         assert set(answer.headers["allow"].replace(" ", "").split(",")) - {"OPTIONS"} == allow
 
 
+@pytest.mark.parametrize(
+    "path", ["/nowhere", "/api", "/api/image", "/docs/x", "/images/a/b", "/.env", "/{path}"]
+)
 async def test_an_unknown_route_is_told_so(site: Site, path: str) -> None:
     answer = await site.get(path)
     assert await refused(site, answer) == (404, "route_not_found", "")
