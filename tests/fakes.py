@@ -34,7 +34,16 @@ from genonce.domain.ports import (
 )
 from genonce.domain.quota import Allowance, Limit, Meter, limit_exceeded
 from genonce.domain.request import read_canonical
-from genonce.domain.series import Held, Image, ImageKey, Lease, Receipt, Slot, read_image_key
+from genonce.domain.series import (
+    Held,
+    Image,
+    ImageKey,
+    KeyParts,
+    Lease,
+    Receipt,
+    Slot,
+    read_image_key,
+)
 from genonce.domain.task import (
     Claim,
     ClaimOutcome,
@@ -66,11 +75,16 @@ def now_s() -> float:
 class FakeWatch:
     """One waiter's end of a subscription."""
 
-    def __init__(self) -> None:
+    def __init__(self, changes: "FakeChanges") -> None:
+        self.changes = changes
         self.event = asyncio.Event()
 
     async def changed(self, timeout_s: float | None) -> bool:
         """See `Watch.changed`."""
+        if self.changes.silences and not self.event.is_set():
+            self.changes.silences -= 1
+            await asyncio.sleep(0)
+            return False
         try:
             async with asyncio.timeout(timeout_s):
                 await self.event.wait()
@@ -85,11 +99,13 @@ class FakeChanges:
 
     Attributes:
         watches: who waits now, by name.
+        silences: waits that still end at once, as if their time were up.
         subscribed: set whenever somebody begins to wait.
     """
 
     def __init__(self) -> None:
         self.watches: defaultdict[str, set[FakeWatch]] = defaultdict(set)
+        self.silences = 0
         self.subscribed = asyncio.Event()
 
     def notify(self, name: str) -> None:
@@ -99,7 +115,7 @@ class FakeChanges:
 
     @contextlib.asynccontextmanager
     async def _watch(self, name: str) -> AsyncIterator[FakeWatch]:
-        watch = FakeWatch()
+        watch = FakeWatch(self)
         self.watches[name].add(watch)
         self.subscribed.set()
         try:
@@ -415,12 +431,12 @@ class FakeTaskStore:
             found.append(slot.image or held)
         return (None if record is None else self.redis.task(record)), found
 
-    async def lose(self, series: SeriesId, index: int, *, sha256: str) -> None:
+    async def lose(self, lost: KeyParts) -> None:
         """See `TaskStore.lose`."""
         self.redis.answer()
-        slot = self.redis.series[series][index]
-        if slot.image is not None and slot.image.sha256.startswith(sha256):
-            del self.redis.series[series][index]
+        image = self.redis.series[lost.series][lost.index].image
+        if image is not None and image.parts == lost:
+            del self.redis.series[lost.series][lost.index]
 
 
 class FakeSlotStore:

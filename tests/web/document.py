@@ -14,8 +14,11 @@ GENERAL = frozenset(
     {"content-type", "content-length", "vary", "cache-control", "allow", "x-accel-buffering"}
 )
 """Headers that HTTP itself explains; those of CORS are the browser's."""
-UNSAID = frozenset({"www-authenticate", "ratelimit", "ratelimit-policy", "x-content-type-options"})
-"""Headers that refusals and pictures have and the document does not describe (reported)."""
+UNSAID = frozenset(
+    {"www-authenticate", "ratelimit", "ratelimit-policy", "x-content-type-options"}
+    | {"etag", "accept-ranges", "content-range"}
+)
+"""Headers of refusals, and of 304 and 416 of pictures, that the document leaves out (reported)."""
 TYPES: dict[str, tuple[type, ...]] = {
     "null": (type(None),),
     "boolean": (bool,),

@@ -124,7 +124,6 @@ async def test_a_lost_picture_empties_its_slot_so_that_a_post_makes_it_again(sit
     assert (await site.http.get(lost["url"])).status_code == 200
 
 
-@pytest.mark.xfail(reason="a key in another spelling empties a slot whose picture is there")
 @pytest.mark.parametrize(
     ("old", "new"), [("-0-", "-00-"), (".png", ".webp")], ids=["index", "format"]
 )

@@ -181,7 +181,9 @@ async def test_cors_is_for_the_configured_origins_alone(opened: Open, origins: s
                 assert (allowed in (origin, "*")) is is_allowed
                 exposed = answer.headers.get("access-control-expose-headers", "").lower()
                 for name in ("location", "etag", "retry-after", "x-cache", "ratelimit"):
-                    assert (name in exposed) is is_allowed
+                    assert name in exposed or not is_allowed
+                if not origins:
+                    assert not [n for n in answer.headers if n.startswith("access-control")]
 
 
 async def test_cors_preflights_are_answered(opened: Open) -> None:
@@ -198,19 +200,7 @@ async def test_cors_preflights_are_answered(opened: Open) -> None:
         assert all(method in methods for method in ("GET", "POST", "DELETE"))
         allowed = answer.headers["access-control-allow-headers"].lower()
         for name in ("authorization", "content-type", "idempotency-key"):
-            assert allowed == "*" or name in allowed
+            assert name in allowed  # a `*` would not cover Authorization
         other = headers | {"origin": "https://evil.example"}
         answer = await site.http.options("/api/images/generate", headers=other)
         assert "access-control-allow-origin" not in answer.headers
-
-
-@pytest.mark.xfail(reason="a preflight's `*` does not cover Authorization (Fetch standard)")
-async def test_cors_allows_the_authorization_header_by_name(opened: Open) -> None:
-    async with opened(CORS_ORIGINS="https://app.example") as site:
-        headers = {
-            "origin": "https://app.example",
-            "access-control-request-method": "POST",
-            "access-control-request-headers": "authorization",
-        }
-        answer = await site.http.options("/api/images/generate", headers=headers)
-        assert "authorization" in answer.headers["access-control-allow-headers"].lower()

@@ -45,9 +45,11 @@ def _parameter(place: str, name: str, kind: str, description: str) -> dict[str, 
     return {"in": place, "name": name, "schema": {"type": kind}, "description": description}
 
 
-def json_request(schema: str) -> dict[str, Any]:
+def json_request(schema: str, example: Mapping[str, Any]) -> dict[str, Any]:
     """A JSON body."""
-    return {"required": True, "content": _json(schema)}
+    content = _json(schema)
+    content["application/json"]["example"] = dict(example)
+    return {"required": True, "content": content}
 
 
 def answer(description: str, schema: str, headers: Mapping[str, Any]) -> dict[str, Any]:

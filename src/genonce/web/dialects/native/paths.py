@@ -44,6 +44,8 @@ _IMAGE_HEADERS = {
 }
 
 
+EXAMPLE = {"prompt": "a red fox in the snow", "width": 512, "height": 512, "n": 1}
+
 PATHS: dict[str, dict[str, Any]] = {
     "/api/images/generate": {
         "post": {
@@ -62,7 +64,7 @@ PATHS: dict[str, dict[str, Any]] = {
                     "with another request it is refused (422).",
                 ),
             ],
-            "requestBody": json_request("GenerateBody"),
+            "requestBody": json_request("GenerateBody", EXAMPLE),
             "responses": {
                 "200": answer("Prefer: wait was sent and the task has ended.", "ClaimBody", CLAIM),
                 "202": answer("The task, found or started.", "ClaimBody", CLAIM),
@@ -75,7 +77,7 @@ PATHS: dict[str, dict[str, Any]] = {
             "summary": "Say what a POST would do and cost; buys nothing",
             "operationId": "plan",
             "parameters": [LANGUAGE],
-            "requestBody": json_request("GenerateBody"),
+            "requestBody": json_request("GenerateBody", EXAMPLE),
             "responses": {
                 "200": answer("Forecast.", "PlanBody", {}),
                 **refusals(400, 401, 404, 413, 415, 429, 500, 503),
