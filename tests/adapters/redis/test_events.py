@@ -10,6 +10,7 @@ from genonce.domain.errors import StoreUnavailable
 from genonce.domain.identity import TaskId
 from genonce.domain.task import Job, New, TaskState
 from tests.adapters.redis.conftest import Bench, complete
+from tests.harness import until
 
 
 async def test_many_first_waiters_at_once_all_hear(bench: Bench) -> None:
@@ -42,9 +43,11 @@ async def test_a_channel_is_left_with_its_last_waiter_and_can_be_entered_again(
             await bench.redis.send("PUBLISH", "c", "x")
             assert await watch.changed(10)
     async with bench.changes.channel("other"):
-        async with asyncio.timeout(10):
-            while (await bench.redis.send("PUBSUB", "NUMSUB", "c"))[1]:
-                await asyncio.sleep(0.005)
+
+        async def is_left() -> bool:
+            return (await bench.redis.send("PUBSUB", "NUMSUB", "c"))[1] == 0
+
+        await until(is_left)
 
 
 async def test_a_signal_before_the_wait_is_not_lost(bench: Bench) -> None:
@@ -61,9 +64,7 @@ async def test_after_a_lost_connection_waiters_look_again_and_hear_on(bench: Ben
     async with bench.changes.channel("c") as watch:
         await bench.redis.send("CLIENT", "KILL", "TYPE", "pubsub")
         assert await watch.changed(10)
-        async with asyncio.timeout(10):
-            while not await bench.redis.send("PUBLISH", "c", "x"):
-                await asyncio.sleep(0.005)
+        await until(lambda: bench.redis.send("PUBLISH", "c", "x"))
         assert await watch.changed(10)
 
 

@@ -1,12 +1,11 @@
 """Leases, purchases and fills: only the holder of the current fence changes a slot."""
 
-import asyncio
-
 from genonce.adapters.redis.slots import RedisSlotStore
 from genonce.domain.ports import Outcome, Work
 from genonce.domain.series import Held, Lease
 from genonce.domain.task import Job, New, TaskState
 from tests.adapters.redis.conftest import Bench, ids, picture
+from tests.harness import until
 
 
 async def start(bench: Bench, *, n: int = 1, lease_ms: int = 5000) -> tuple[Job, Work, list[Lease]]:
@@ -32,10 +31,11 @@ def leases_of(work: Work | None) -> list[Lease]:
 
 async def taken_over(bench: Bench, job: Job) -> list[Lease]:
     """The leases of a second worker, as soon as the first one's have run out."""
-    async with asyncio.timeout(5):
-        while not (leases := leases_of(await bench.slots.lease(job))):
-            await asyncio.sleep(0.005)
-    return leases
+
+    async def lease() -> list[Lease]:
+        return leases_of(await bench.slots.lease(job))
+
+    return await until(lease)
 
 
 async def test_a_job_carries_its_whole_request(bench: Bench) -> None:
