@@ -615,6 +615,7 @@ class FakeImageStore:
     Attributes:
         failures: method -> calls of it that still fail; -1: all of them.
         found: slots that were looked for.
+        puts: slots that were stored, or were tried to.
     """
 
     def __init__(self) -> None:
@@ -622,6 +623,7 @@ class FakeImageStore:
         self.bytes: dict[ImageKey, bytes] = {}
         self.failures: Counter[str] = Counter()
         self.found: list[int] = []
+        self.puts: list[int] = []
 
     def _answer(self, name: str) -> None:
         if self.failures[name]:
@@ -640,6 +642,7 @@ class FakeImageStore:
 
     async def put(self, data: bytes, receipt: Receipt) -> Receipt:
         """See `ImageStore.put`."""
+        self.puts.append(receipt.image.index)
         self._answer("put")
         stands = self.receipts.setdefault((receipt.image.series, receipt.image.index), receipt)
         self.bytes.setdefault(stands.image.key, data)

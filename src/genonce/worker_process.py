@@ -39,6 +39,7 @@ from genonce.jobs import (
     install_worker,
 )
 from genonce.service.generate import Generate
+from genonce.service.keep import Keeper
 from genonce.service.purchase import Purchaser
 from genonce.settings import Settings
 
@@ -117,10 +118,11 @@ async def _open_parts(core: Core, settings: Settings, stack: contextlib.AsyncExi
             concurrency=settings.TOGETHER_CONCURRENCY,
         )
     }
+    keeper = Keeper(slots, core.images, PillowInspector())
     purchaser = Purchaser(
         slots=slots,
         images=core.images,
-        inspector=PillowInspector(),
+        keeper=keeper,
         pace=RedisPace(core.redis, core.scripts, core.changes, rules, LEASE_MS),
         catalogue=core.catalogue,
         providers=providers,
@@ -131,6 +133,7 @@ async def _open_parts(core: Core, settings: Settings, stack: contextlib.AsyncExi
             slots=slots,
             images=core.images,
             changes=core.changes,
+            keeper=keeper,
             purchaser=purchaser,
             heartbeat_s=LEASE_MS / 3000,
             deadline_s=settings.JOB_DEADLINE,

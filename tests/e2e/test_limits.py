@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.site import Api, Site
 from tests.harness import until
 
-LIMIT, WINDOW_S = 5, 3
+LIMIT, WINDOW_S = 5, 2
 SETTINGS = {
     "RATE_LIMIT_GENERATE": f"{LIMIT}/{WINDOW_S} seconds",
     "RATE_LIMIT_READ": "100000/minute",

@@ -71,8 +71,15 @@ async def check_answers(site: Site, api: Api, finished: Json, running: str) -> N
     assert site.standin.stats()["calls"] == calls
 
 
-@pytest.mark.parametrize("way", ["killed", "frozen"])
-@pytest.mark.parametrize("picture_comes", ["while it is away", "when it is back"])
+@pytest.mark.parametrize(
+    ("way", "picture_comes"),
+    [
+        ("killed", "while it is away"),
+        ("frozen", "when it is back"),
+        pytest.param("killed", "when it is back", marks=pytest.mark.slow),
+        pytest.param("frozen", "while it is away", marks=pytest.mark.slow),
+    ],
+)
 async def test_redis_away_is_told_at_once_and_a_running_task_finishes_afterwards(
     away: Site, way: str, picture_comes: str
 ) -> None:

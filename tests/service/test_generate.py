@@ -121,7 +121,7 @@ async def test_only_the_slots_that_are_missing_are_bought(shop: Shop) -> None:
 async def test_extra_and_doubled_pictures_are_ignored(shop: Shop) -> None:
     task = await shop.make(2, *(Answer(twice=True, stray=9) for _ in range(2)))
     assert (task.state, task.done) == (TaskState.SUCCEEDED, 2)
-    assert len(shop.images.bytes) == 2
+    assert sorted(shop.images.puts) == [0, 1]
     assert not any(data.endswith(b"again") for data in shop.images.bytes.values())
 
 
@@ -382,6 +382,22 @@ async def test_a_task_cancelled_in_flight_keeps_the_picture_and_buys_no_more() -
     again = await shop.claim(3)
     assert isinstance(again, New)
     assert (again.missing, again.task.attempt) == (2, 2)
+
+
+async def test_a_task_cancelled_while_others_hold_a_slot_gives_its_own_back(shop: Shop) -> None:
+    other = await shop.queue(1)
+    await shop.slots.lease(other)
+    end = asyncio.Event()
+    shop.pace.free = asyncio.Semaphore(1)
+    shop.provider.answers = [Answer(until=end)]
+    job = await shop.queue(3)
+    worker = await start(shop, job)
+    await shop.tasks.cancel(job.task)
+    end.set()
+    await worker
+    slots = shop.redis.series[shop.identity(3).series]
+    assert [slot.until_s > 0 for slot in slots.values()] == [True, False, False]
+    assert (shop.bought(job), shop.task(job).state) == (1, TaskState.CANCELLED)
 
 
 async def test_a_task_cancelled_before_a_worker_came_buys_nothing(shop: Shop) -> None:

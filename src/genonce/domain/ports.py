@@ -117,7 +117,7 @@ class SlotStore(Protocol):
         ...
 
     async def close_purchase(
-        self, series: SeriesId, leases: Sequence[Lease], *, outcome: Outcome
+        self, job: Job, series: SeriesId, leases: Sequence[Lease], *, outcome: Outcome
     ) -> list[Lease]:
         """Record how a purchase without pictures ended; returns the leases with new counts."""
         ...
@@ -133,14 +133,14 @@ class SlotStore(Protocol):
         leases: Sequence[Lease],
         *,
         state: TaskState,
-        bought: int,
         code: str = "",
         message: str = "",
-    ) -> bool:
-        """End the attempt and give back its leases; False if slots are missing or it is over.
+    ) -> int | None:
+        """End the attempt; give back its leases, and the allowance that bought nothing.
 
-        Args:
-            bought: provider calls' slots in this attempt; allowance beyond it is given back.
+        Returns:
+            Slots bought in this attempt, by all workers; None if it is over already, or slots
+            are missing for success.
         """
         ...
 

@@ -16,7 +16,9 @@ from genonce.domain.errors import (
 from genonce.domain.ports import Changes, ImageStore, SlotStore, Work
 from genonce.domain.series import Held, Image, Lease
 from genonce.domain.task import Job, TaskState
-from genonce.service.purchase import LeaseLost, Progress, Purchaser, Run
+from genonce.service.keep import Keeper
+from genonce.service.purchase import Purchaser
+from genonce.service.run import LeaseLost, Progress, Run
 
 MIN_NEWS_S = 0.05
 """Progress is told at most this often."""
@@ -36,6 +38,7 @@ class Generate:
     slots: SlotStore
     images: ImageStore
     changes: Changes
+    keeper: Keeper
     purchaser: Purchaser
     heartbeat_s: float
     deadline_s: float
@@ -72,7 +75,8 @@ class Generate:
             async with asyncio.timeout(max(0.0, self.deadline_s - work.started_s_ago)):
                 await self._complete(run, work)
         except TimeoutError:
-            await self._fail(run, DeadlineExceeded("The pictures were not ready in time."))
+            late = DeadlineExceeded("The pictures were not ready in time.")
+            await self._fail(run, run.refusal or late)
         except ImagesUnavailable as error:
             await self._fail(run, error)
         except StoreUnavailable:
@@ -114,9 +118,7 @@ class Generate:
         receipt = await self.images.find(run.series, lease.index)
         if receipt is None:
             return False
-        if await self.slots.fill(run.job, lease, receipt.image):
-            run.leases.pop(lease.index, None)
-            run.progress.set(lease.index, 1.0)
+        await self.keeper.fill(run, lease, receipt)
         return True
 
     async def _look_again(self, run: Run, work: Work) -> Work | None:
@@ -131,25 +133,24 @@ class Generate:
             return again
 
     async def _finish(self, run: Run, state: TaskState, *, code: str = "", why: str = "") -> bool:
-        is_over = await self.slots.finish(
+        bought = await self.slots.finish(
             run.job,
             run.series,
             list(run.leases.values()),
             state=state,
-            bought=run.bought,
             code=code,
             message=why,
         )
-        if is_over:
+        if bought is not None:
             log.info(
                 "task_ended",
                 task=run.job.task,
                 attempt=run.job.attempt,
                 state=state.value,
-                bought=run.bought,
+                bought=bought,
                 code=code,
             )
-        return is_over
+        return bought is not None
 
     async def _fail(self, run: Run, error: GenonceError) -> None:
         await self._finish(run, TaskState.FAILED, code=error.code, why=str(error))

@@ -5,7 +5,13 @@ from dataclasses import dataclass
 import msgspec
 
 from genonce.domain.catalogue import Catalogue
-from genonce.domain.errors import IdentityConflict, InvalidRequest, KeyConflict, LimitExceeded
+from genonce.domain.errors import (
+    IdentityConflict,
+    ImagesUnavailable,
+    InvalidRequest,
+    KeyConflict,
+    LimitExceeded,
+)
 from genonce.domain.identity import Identity, identify
 from genonce.domain.ports import ImageStore, TaskStore
 from genonce.domain.quota import Limit, Meter, limit_exceeded
@@ -100,8 +106,11 @@ class Submit:
 
     async def _is_stored(self, identity: Identity) -> bool:
         for index in range(identity.n):
-            if await self.images.find(identity.series, index) is None:
-                return False
+            try:
+                if await self.images.find(identity.series, index) is None:
+                    return False
+            except ImagesUnavailable:
+                return False  # the refusal is the answer then
         return True
 
 

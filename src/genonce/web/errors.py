@@ -123,7 +123,7 @@ def _known(error: Exception, method: str, path: str) -> GenonceError | None:
         case RequestEntityTooLarge():
             return BodyTooLarge(f"The body is over {BODY_MAX} bytes.")
         case MethodNotAllowedException():
-            allow = (error.headers or {}).get("Allow", "")
+            allow = (error.headers or {}).get("allow", "")
             return MethodNotAllowed(
                 f"{method} is not allowed for this path.", allow=allow, method=method
             )

@@ -18,12 +18,23 @@ REFUSALS = {
     500: "Something broke, or the model's provider has no key here.",
     503: "Redis or the image store is away; nothing was charged.",
 }
-WITH_RETRY_AFTER = frozenset({429, 503})
 
 
 def header(description: str) -> dict[str, Any]:
     """A header of an answer."""
     return {"description": description, "schema": {"type": "string"}}
+
+
+RATE_LIMIT = {
+    "RateLimit-Policy": header('IETF draft: `"generate";q=5;w=60` is 5 units in any 60 s.'),
+    "RateLimit": header('IETF draft: `"generate";r=4;t=12` is 4 left; one more in 12 s.'),
+}
+RETRY_AFTER = {"Retry-After": header("Whole seconds; `error.retryAfterMs` is exact.")}
+REFUSAL_HEADERS = {
+    401: {"WWW-Authenticate": header("Bearer.")},
+    429: RETRY_AFTER | RATE_LIMIT,
+    503: RETRY_AFTER,
+}
 
 
 def in_header(name: str, description: str) -> dict[str, Any]:
@@ -63,11 +74,8 @@ def _json(schema: str) -> dict[str, Any]:
 
 def refusals(*statuses: int) -> dict[str, Any]:
     """The refusals of a route, in the native shape."""
-    retry = {"Retry-After": header("Whole seconds; `error.retryAfterMs` is exact.")}
     return {
-        str(status): answer(
-            REFUSALS[status], "ErrorBody", retry if status in WITH_RETRY_AFTER else {}
-        )
+        str(status): answer(REFUSALS[status], "ErrorBody", REFUSAL_HEADERS.get(status, {}))
         for status in statuses
     }
 

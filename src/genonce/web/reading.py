@@ -17,8 +17,9 @@ Headers = Mapping[bytes, bytes]
 _UNKNOWN = re.compile(r"unknown field `(.*)`")
 _WHERE = re.compile(r" - at `\$\.?([^`]*)`$")
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
-_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*(?:=\s*([^,;]*))?", re.I)
-_SECONDS = re.compile(r"\d{1,6}(\.\d{1,3})?")
+_WAIT = re.compile(r"(?:^|,)\s*wait\s*(?:=\s*([^,;]*))?(?=[,;]|$)", re.I)
+_SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,3})?")
+_NUMBER = re.compile(r"[0-9]{1,15}")
 
 
 def headers_of(request: AnyRequest) -> Headers:
@@ -123,7 +124,7 @@ def last_event_id(request: AnyRequest) -> int | None:
     value = value or request.query_params.get("lastEventId")
     if value is None:
         return None
-    if not value.isdigit() or len(value) > 15:
+    if not _NUMBER.fullmatch(value):
         raise InvalidRequest(
             "Last-Event-ID has to be the number of an event.", field="Last-Event-ID"
         )

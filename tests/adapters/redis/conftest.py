@@ -103,10 +103,9 @@ async def complete(bench: Bench, prompt: str = "a cat", *, n: int = 1, attempt: 
         assert await bench.slots.open_purchase(job, identity.series, leases)
     for lease in leases:
         assert await bench.slots.fill(job, lease, picture(lease, prompt))
-    assert await bench.slots.finish(
-        job, identity.series, [], state=TaskState.SUCCEEDED, bought=len(leases)
-    )
-    return len(leases)
+    bought = await bench.slots.finish(job, identity.series, [], state=TaskState.SUCCEEDED)
+    assert bought == len(leases)
+    return bought
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from arq.jobs import deserialize_job_raw
 
 from genonce.adapters.redis import keys
 from genonce.domain.errors import LimitExceeded
-from genonce.domain.ports import Reader
+from genonce.domain.ports import Outcome, Reader
 from genonce.domain.quota import Limit, Meter
 from genonce.domain.series import KeyParts, Lease
 from genonce.domain.task import (
@@ -124,7 +124,7 @@ async def test_a_claim_after_a_bad_end_is_a_new_attempt_for_the_missing_slots(
     work = await bench.slots.lease(job)
     assert work is not None
     leases = [slot for slot in work.slots if isinstance(slot, Lease)]
-    await bench.slots.finish(job, work.series, leases, state=state, bought=0, code="x", message="y")
+    await bench.slots.finish(job, work.series, leases, state=state, code="x", message="y")
     third = await bench.claim(n=3)
     assert isinstance(third, New)
     assert (third.task.id, third.task.attempt, third.missing) == (second.task.id, 2, 2)
@@ -236,18 +236,35 @@ async def test_an_allowance_that_bought_nothing_comes_back(bench: Bench) -> None
     job = _job(new)
     work = await bench.slots.lease(job)
     assert work is not None
-    await bench.slots.finish(job, work.series, [], state=TaskState.FAILED, bought=0)
+    await bench.slots.finish(job, work.series, [], state=TaskState.FAILED)
     assert isinstance(await bench.claim("b", limits=one), New)
 
 
 async def test_an_allowance_that_bought_something_does_not_come_back(bench: Bench) -> None:
+    """Whoever ends the attempt: the record knows what was bought, not the worker."""
     one = (Limit(1, 60),)
     new = await bench.claim("a", limits=one)
     job = _job(new)
     work = await bench.slots.lease(job)
     assert work is not None
-    await bench.slots.finish(job, work.series, [], state=TaskState.FAILED, bought=1)
+    leases = [slot for slot in work.slots if isinstance(slot, Lease)]
+    assert await bench.slots.open_purchase(job, work.series, leases)
+    await bench.slots.close_purchase(job, work.series, leases, outcome=Outcome.FAILED)
+    assert await bench.slots.finish(job, work.series, leases, state=TaskState.FAILED) == 1
     assert isinstance(await bench.claim("b", limits=one), Refused)
+
+
+async def test_a_purchase_that_was_not_accepted_is_none(bench: Bench) -> None:
+    one = (Limit(1, 60),)
+    new = await bench.claim("a", limits=one)
+    job = _job(new)
+    work = await bench.slots.lease(job)
+    assert work is not None
+    leases = [slot for slot in work.slots if isinstance(slot, Lease)]
+    assert await bench.slots.open_purchase(job, work.series, leases)
+    await bench.slots.close_purchase(job, work.series, leases, outcome=Outcome.REFUSED)
+    assert await bench.slots.finish(job, work.series, leases, state=TaskState.FAILED) == 0
+    assert isinstance(await bench.claim("b", limits=one), New)
 
 
 async def test_a_claim_that_the_store_covers_is_not_charged(bench: Bench) -> None:
@@ -274,7 +291,7 @@ async def test_a_key_replays_its_task_and_starts_nothing(bench: Bench) -> None:
     work = await bench.slots.lease(job)
     assert work is not None
     leases = [slot for slot in work.slots if isinstance(slot, Lease)]
-    await bench.slots.finish(job, work.series, leases, state=TaskState.FAILED, bought=1, code="x")
+    await bench.slots.finish(job, work.series, leases, state=TaskState.FAILED, code="x")
     again = await bench.claim(key="k")
     assert isinstance(again, Replayed)
     assert (again.task.attempt, again.task.state) == (1, TaskState.FAILED)

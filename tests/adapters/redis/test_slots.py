@@ -73,7 +73,7 @@ async def test_a_former_holder_can_neither_buy_nor_fill_nor_report(bench: Bench)
     [new] = await taken_over(bench, job)
     assert not await bench.slots.open_purchase(job, work.series, [old])
     assert not await bench.slots.fill(job, old, picture(old))
-    assert await bench.slots.close_purchase(work.series, [old], outcome=Outcome.FAILED) == []
+    assert await bench.slots.close_purchase(job, work.series, [old], outcome=Outcome.FAILED) == []
     await bench.slots.release(work.series, [old])
     assert isinstance((await bench.slots.lease(job)).slots[0], Held)  # type: ignore[union-attr]
     assert await bench.slots.fill(job, new, picture(new))
@@ -94,7 +94,7 @@ async def test_ends_of_purchases_are_counted(bench: Bench) -> None:
         (Outcome.REFUSED, 1, 1, 2),
     ):
         assert await bench.slots.open_purchase(job, work.series, leases)
-        leases = await bench.slots.close_purchase(work.series, leases, outcome=outcome)
+        leases = await bench.slots.close_purchase(job, work.series, leases, outcome=outcome)
         [lease] = leases
         assert (lease.failures, lease.unknowns, lease.purchases) == (failures, unknowns, purchases)
         assert not lease.sent
@@ -103,8 +103,8 @@ async def test_ends_of_purchases_are_counted(bench: Bench) -> None:
 async def test_a_new_attempt_starts_with_clean_counts_and_keeps_purchases(bench: Bench) -> None:
     job, work, leases = await start(bench)
     assert await bench.slots.open_purchase(job, work.series, leases)
-    leases = await bench.slots.close_purchase(work.series, leases, outcome=Outcome.FAILED)
-    await bench.slots.finish(job, work.series, leases, state=TaskState.FAILED, bought=1, code="x")
+    leases = await bench.slots.close_purchase(job, work.series, leases, outcome=Outcome.FAILED)
+    await bench.slots.finish(job, work.series, leases, state=TaskState.FAILED, code="x")
     again = await bench.claim()
     assert isinstance(again, New)
     [lease] = leases_of(await bench.slots.lease(Job(again.task.id, 2)))
@@ -115,8 +115,8 @@ async def test_success_needs_every_slot(bench: Bench) -> None:
     job, work, leases = await start(bench, n=2)
     assert await bench.slots.fill(job, leases[0], picture(leases[0]))
     for expected, lease in ((False, leases[1]), (True, None)):
-        done = await bench.slots.finish(job, work.series, [], state=TaskState.SUCCEEDED, bought=2)
-        assert done is expected
+        done = await bench.slots.finish(job, work.series, [], state=TaskState.SUCCEEDED)
+        assert (done is not None) is expected
         if lease is not None:
             assert await bench.slots.fill(job, lease, picture(lease))
 
@@ -145,11 +145,11 @@ async def test_nothing_is_bought_for_a_cancelled_task_and_a_call_in_flight_is_ke
 
 async def test_a_job_of_a_former_attempt_does_nothing(bench: Bench) -> None:
     job, work, leases = await start(bench)
-    await bench.slots.finish(job, work.series, leases, state=TaskState.FAILED, bought=0, code="x")
+    await bench.slots.finish(job, work.series, leases, state=TaskState.FAILED, code="x")
     await bench.claim()
     assert await bench.slots.lease(job) is None
-    assert not await bench.slots.finish(
-        job, work.series, [], state=TaskState.FAILED, bought=0, code="late"
+    assert (
+        await bench.slots.finish(job, work.series, [], state=TaskState.FAILED, code="late") is None
     )
 
 

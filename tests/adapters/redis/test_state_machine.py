@@ -141,7 +141,9 @@ class SeriesMachine(RuleBasedStateMachine):
         if self.run(self.slots.open_purchase(job, series, [lease])):
             assert lease.index not in self.filled
             assert self.fences[lease.index] == lease.fence
-            assert len(self.run(self.slots.close_purchase(series, [lease], outcome=outcome))) == 1
+            assert (
+                len(self.run(self.slots.close_purchase(job, series, [lease], outcome=outcome))) == 1
+            )
 
     @precondition(lambda self: self.jobs)
     @rule(pick=PICKS, ratio=st.floats(0, 1))
@@ -156,8 +158,8 @@ class SeriesMachine(RuleBasedStateMachine):
         job = self.jobs[pick % len(self.jobs)]
         held = [lease for owner, lease in self.leases if owner == job]
         before = self.read(job.task)
-        done = self.run(self.slots.finish(job, ids().series, held, state=state, bought=0, code="c"))
-        if done:
+        done = self.run(self.slots.finish(job, ids().series, held, state=state, code="c"))
+        if done is not None:
             assert before is not None
             assert not before.state.is_terminal
             assert state is TaskState.FAILED or before.done == before.n

@@ -32,10 +32,12 @@ class _Line(asyncio.Protocol):
 
     Attributes:
         on_idle: called when every command has its reply.
+        heard: when the last reply came, by the loop's clock.
     """
 
     def __init__(self, on_idle: Callable[[], None]) -> None:
         self.on_idle = on_idle
+        self.heard = 0.0
         self.reader = hiredis.Reader(replyError=ReplyError)
         self.pending: deque[tuple[asyncio.Future[Any], float]] = deque()
         self.transport: asyncio.WriteTransport | None = None
@@ -51,6 +53,7 @@ class _Line(asyncio.Protocol):
         self.transport.write(b"".join([packed for packed, _, _ in batch]))
 
     def data_received(self, data: bytes) -> None:
+        self.heard = asyncio.get_running_loop().time()
         self.reader.feed(data)
         while (reply := self.reader.gets()) is not False:
             future, _ = self.pending.popleft()
@@ -164,7 +167,7 @@ class BatchingRedis:
         self._timer = loop.call_at(loop.time() + after_s, self._check, loop.time() + after_s)
 
     def _check(self, due: float) -> None:
-        """Give up on a line whose oldest command has waited too long."""
+        """Give up on a line that is silent while a command waits; a busy one is not away."""
         self._timer = None
         now = asyncio.get_running_loop().time()
         line = self._line
@@ -172,7 +175,8 @@ class BatchingRedis:
         since += [self._waiting[0][2]] if self._waiting else []
         if not since:
             return
-        left_s = min(since) + self._timeout_s - now
+        heard = line.heard if line is not None else 0.0
+        left_s = max(heard, min(since)) + self._timeout_s - now
         if left_s > 0:
             self._watch(left_s)
         elif now - due > _LATE_S:

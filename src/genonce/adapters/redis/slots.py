@@ -76,11 +76,13 @@ class RedisSlotStore:
         return bool(reply)
 
     async def close_purchase(
-        self, series: SeriesId, leases: Sequence[Lease], *, outcome: Outcome
+        self, job: Job, series: SeriesId, leases: Sequence[Lease], *, outcome: Outcome
     ) -> list[Lease]:
         """See `SlotStore.close_purchase`."""
         reply = await self.redis.run(
-            self.scripts.close_purchase, (keys.series(series),), (outcome.value, *_pairs(leases))
+            self.scripts.close_purchase,
+            (keys.task(job.task), keys.series(series)),
+            (job.attempt, outcome.value, *_pairs(leases)),
         )
         slots: list[Slot | None] = [
             read_slot(series, lease.index, record)
@@ -111,10 +113,9 @@ class RedisSlotStore:
         leases: Sequence[Lease],
         *,
         state: TaskState,
-        bought: int,
         code: str = "",
         message: str = "",
-    ) -> bool:
+    ) -> int | None:
         """See `SlotStore.finish`."""
         reply = await self.redis.run(
             self.scripts.finish,
@@ -129,14 +130,13 @@ class RedisSlotStore:
                 state.value,
                 code,
                 message,
-                bought,
                 self.result_ttl_ms,
                 keys.task_channel(job.task),
                 keys.series_channel(series),
                 *_pairs(leases),
             ),
         )
-        return bool(reply)
+        return None if reply < 0 else int(reply)
 
     async def release(self, series: SeriesId, leases: Sequence[Lease]) -> None:
         """See `SlotStore.release`."""

@@ -59,13 +59,18 @@ if outcome ~= 'replay' then
   if KEYS[4] ~= '' then redis.call('SET', KEYS[4], ARGV[4], 'PX', ARGV[13]) end
 end
 
+if not state then
+  -- Numbers of events start from the clock, so that they grow over a lost or forgotten record.
+  redis.call('HSET', KEYS[1], 'event', whole(now_ms))
+end
+
 local job = ARGV[1] .. ':' .. attempt
 if outcome == 'hit' and state ~= 'succeeded' and not active then
   -- Other tasks of the series filled every slot.
   redis.call('DEL', KEYS[3])
   redis.call('HSET', KEYS[1], 'series', ARGV[2], 'n', n, 'digest', ARGV[4], 'model', ARGV[14],
     'state', 'succeeded', 'attempt', attempt + 1, 'progress', 1000)
-  redis.call('HDEL', KEYS[1], 'code', 'message', 'charge')
+  redis.call('HDEL', KEYS[1], 'code', 'message', 'charge', 'bought')
   emit(KEYS[1], KEYS[3], ARGV[17], 'succeeded', 1000, table.concat(filled, ','))
 elseif outcome == 'new' or (outcome == 'join' and not active) then
   attempt = attempt + 1
@@ -73,7 +78,7 @@ elseif outcome == 'new' or (outcome == 'join' and not active) then
   redis.call('DEL', KEYS[3])
   redis.call('HSET', KEYS[1], 'series', ARGV[2], 'n', n, 'digest', ARGV[4], 'model', ARGV[14],
     'state', 'queued', 'attempt', attempt, 'progress', 0)
-  redis.call('HDEL', KEYS[1], 'code', 'message', 'charge', 'started')
+  redis.call('HDEL', KEYS[1], 'code', 'message', 'charge', 'bought', 'started')
   if stamp ~= '' and outcome == 'new' then
     redis.call('HSET', KEYS[1], 'charge', log .. '|' .. stamp .. '|' .. cost)
   end

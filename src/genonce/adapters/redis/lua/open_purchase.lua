@@ -16,5 +16,6 @@ local until_ms = math.floor(now_us() / 1000) + ARGV[2]
 for index, slot in pairs(slots) do
   slot.sent, slot.purchases, slot.until_ms = 1, slot.purchases + 1, until_ms
   write_open(KEYS[2], index, slot)
+  redis.call('HINCRBY', KEYS[1], 'bought', 1)
 end
 return 1

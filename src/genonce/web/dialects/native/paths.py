@@ -3,6 +3,7 @@
 from typing import Any
 
 from genonce.web.openapi import (
+    RATE_LIMIT,
     answer,
     header,
     in_header,
@@ -12,10 +13,6 @@ from genonce.web.openapi import (
     refusals,
 )
 
-RATE_LIMIT = {
-    "RateLimit-Policy": header('IETF draft: `"generate";q=5;w=60` is 5 units in any 60 s.'),
-    "RateLimit": header('IETF draft: `"generate";r=4;t=12` is 4 left; one more in 12 s.'),
-}
 CLAIM = {
     "Location": header("Path of the task."),
     "X-Cache": header("hit, join or miss."),
