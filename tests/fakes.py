@@ -166,7 +166,7 @@ class FakeRecord:
     Attributes:
         charge: meter, caller and units that its attempt was charged, until it ends.
         log: events of the present attempt.
-        bought: what the last `finish` was told.
+        bought: slots bought in the present attempt.
     """
 
     identity: Identity
@@ -180,7 +180,7 @@ class FakeRecord:
     started_s: float | None = None
     charge: tuple[tuple[str, str], int] | None = None
     log: list[Event] = field(default_factory=list)
-    bought: int | None = None
+    bought: int = 0
 
 
 class FakeRedis:
@@ -513,26 +513,31 @@ class FakeSlotStore:
         """See `SlotStore.open_purchase`."""
         self._enter("open_purchase")
         slots = [self.redis.held(series, lease) for lease in leases]
-        if self._running(job) is None or None in slots:
+        record = self._running(job)
+        if record is None or None in slots:
             return False
         for slot in slots:
             if slot is not None:
+                record.bought += 1
                 slot.sent = True
                 slot.purchases += 1
                 slot.until_s = now_s() + self.redis.lease_s
         return True
 
     async def close_purchase(
-        self, series: SeriesId, leases: Sequence[Lease], *, outcome: Outcome
+        self, job: Job, series: SeriesId, leases: Sequence[Lease], *, outcome: Outcome
     ) -> list[Lease]:
         """See `SlotStore.close_purchase`."""
         self._enter("close_purchase")
-        left = []
+        left, record = [], self.redis.tasks.get(job.task)
         for lease in leases:
             slot = self.redis.held(series, lease)
             if slot is not None:
                 slot.sent = False
-                slot.purchases -= outcome is Outcome.REFUSED
+                if outcome is Outcome.REFUSED:
+                    slot.purchases = max(0, slot.purchases - 1)
+                    if record is not None and record.attempt == job.attempt:
+                        record.bought = max(0, record.bought - 1)
                 slot.failures += outcome is Outcome.FAILED
                 slot.unknowns += outcome is Outcome.UNKNOWN
                 left.append(slot.lease(lease.index))
@@ -561,28 +566,26 @@ class FakeSlotStore:
         leases: Sequence[Lease],
         *,
         state: TaskState,
-        bought: int,
         code: str = "",
         message: str = "",
-    ) -> bool:
+    ) -> int | None:
         """See `SlotStore.finish`."""
         self._enter("finish")
         self.redis.give_back(series, leases)
         record = self.redis.tasks.get(job.task)
         if record is None or record.attempt != job.attempt:
-            return False
+            return None
         is_over, n = record.state.is_terminal, record.identity.n
         is_short = len(self.redis.images(series, n)) < n
         if state is TaskState.SUCCEEDED and is_short and not is_over:
-            return False
-        self.redis.refund(record, kept=bought)
-        record.bought = bought
+            return None
+        self.redis.refund(record, kept=record.bought)
         if is_over:
-            return False
+            return None
         record.code, record.message = code, message
         is_done = state is TaskState.SUCCEEDED
         self.redis.emit(record, state, 1.0 if is_done else record.progress)
-        return True
+        return record.bought
 
     async def release(self, series: SeriesId, leases: Sequence[Lease]) -> None:
         """See `SlotStore.release`."""

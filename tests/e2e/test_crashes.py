@@ -238,7 +238,7 @@ async def test_a_worker_that_lost_some_of_its_slots_goes_on_with_the_others(site
         assert (await api.ended(task))["status"] == "completed"
     await site.workers(0)
     # It has to wait a little more, so that its first heartbeat comes before its turn.
-    site.valkey.client.set("gn:pace:together:rest", "1", px=1000)
+    site.valkey.client.set("gn:pace:together:rest", "1", px=3000)
     victim.go_on()
     done = await api.ended(four, timeout_s=RECOVERED_S * FACTOR)
     assert (done["status"], len(done["data"])) == ("completed", 4)

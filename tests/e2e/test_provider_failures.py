@@ -37,7 +37,6 @@ async def test_refused_content_fails_with_its_reason_and_is_never_retried(site: 
     assert (site.calls(prompt), site.bought(prompt)) == (1, 0)
 
 
-@pytest.mark.xfail(reason="a refused call counts as bought: Purchaser._settle, its last case")
 async def test_refused_content_gives_the_allowance_back(site: Site) -> None:
     api, prompt = await site.own_web(RATE_LIMIT_GENERATE="5/hour"), site.prompt("[[nsfw]]")
     await site.workers(1)
@@ -98,7 +97,6 @@ async def test_after_429_no_worker_calls_for_as_long_as_the_provider_says(site: 
     assert stats["accepted"] == 5
 
 
-@pytest.mark.xfail(reason="Purchaser gives the turn back before it sets the rest", strict=False)
 async def test_whoever_waits_in_line_when_the_429_comes_keeps_to_the_rest_too(site: Site) -> None:
     api, first = await site.web(), site.prompt()
     limited = site.prompt("[[429 retry-after=2 times=1]]")

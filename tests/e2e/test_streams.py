@@ -3,8 +3,6 @@
 import asyncio
 import itertools
 
-import pytest
-
 from tests.e2e.site import ENDED, Json, Site
 from tests.harness import until
 
@@ -118,7 +116,6 @@ async def test_numbers_grow_over_attempts_and_an_old_number_gets_the_new_log(sit
     check(new)
 
 
-@pytest.mark.xfail(reason="numbers start from 1 again when a record is lost or forgotten")
 async def test_a_number_of_a_forgotten_record_still_gets_the_terminal_event(site: Site) -> None:
     """Whoever saw only the beginning, and comes back to the task's next life, hears its end."""
     api, prompt = await site.web(), site.prompt()

@@ -16,8 +16,10 @@ from genonce.domain.series import Image, Receipt
 from genonce.domain.task import Job, Task
 from genonce.service.follow import Follow
 from genonce.service.generate import Generate
+from genonce.service.keep import Keeper
 from genonce.service.plan import Plan
-from genonce.service.purchase import Backoff, Purchaser
+from genonce.service.purchase import Purchaser
+from genonce.service.run import Backoff
 from genonce.service.submit import Caller, Claimed, Submit
 from tests.fakes import (
     Answer,
@@ -107,10 +109,11 @@ class Shop:
         Args:
             wrap: put around every port, for a worker that dies.
         """
+        keeper = Keeper(wrap(self.slots), wrap(self.images), wrap(self.inspector), self.backoff)
         purchaser = Purchaser(
             slots=wrap(self.slots),
             images=wrap(self.images),
-            inspector=wrap(self.inspector),
+            keeper=keeper,
             pace=wrap(self.pace),
             catalogue=CATALOGUE,
             providers={self.provider.name: wrap(self.provider)},
@@ -120,6 +123,7 @@ class Shop:
             slots=wrap(self.slots),
             images=wrap(self.images),
             changes=self.changes,
+            keeper=keeper,
             purchaser=purchaser,
             heartbeat_s=self.heartbeat_s,
             deadline_s=self.deadline_s,

@@ -27,7 +27,7 @@ class Life:
         ends_at: number of the call at which it ends, from 0; -1: it does not.
         is_late: it ends after the call took effect and before the answer came.
         is_kill: kill -9: nothing of it gets through any more. Else the job is cancelled.
-        in_flight: slots that were paid and not stored when it ended.
+        in_flight: slots that were paid and not stored when the job had ended.
     """
 
     def __init__(
@@ -47,6 +47,8 @@ class Life:
         if not self.job.cancelled():
             self.job.result()
         await turns()  # what was under way beside the job
+        stored = {index for _, index in self.shop.images.receipts}
+        self.in_flight = set(self.shop.provider.accepted) - stored
 
     def wrap(self, port: Any) -> "Mortal":
         """A port as this process sees it."""
@@ -64,8 +66,6 @@ class Life:
 
     async def end(self) -> None:
         """Die, or be asked to stop."""
-        stored = {index for _, index in self.shop.images.receipts}
-        self.in_flight = set(self.shop.provider.accepted) - stored
         self.is_dead = self.is_kill
         assert self.job is not None
         self.job.cancel()
@@ -179,7 +179,6 @@ async def test_a_stopped_worker_gives_its_leases_back_at_once(kind: str) -> None
         assert not any(slot.until_s for slot in slots), f"stopped at call {ends_at} ({name})"
 
 
-@pytest.mark.xfail(reason="a second worker does not know what the first one bought")
 @pytest.mark.parametrize("how", ["kill", "stop"])
 async def test_what_a_worker_bought_before_its_end_stays_charged(how: str) -> None:
     calls = await calls_of("one by one")

@@ -14,7 +14,7 @@ from genonce.domain.identity import SeriesId, image_seed
 from genonce.domain.ports import Inspected
 from genonce.domain.request import read_canonical
 from genonce.domain.task import Hit, Job, New, TaskState
-from genonce.service.purchase import Backoff
+from genonce.service.run import Backoff
 from tests.fakes import Answer, FakeInspector, FakeProvider, FakeRedis
 from tests.harness import until
 from tests.service.conftest import BATCHER, FIVE, PAINTER, PLAIN, Shop, failure, receipt_of
@@ -196,7 +196,7 @@ async def test_an_intent_without_an_end_counts_as_unknown_and_is_bought_once_mor
         (2, 1),
         (2, 1),
     ]
-    assert shop.bought(job) == 4
+    assert shop.bought(job) == 2
 
 
 async def test_a_second_unknown_outcome_of_a_slot_ends_the_task(shop: Shop) -> None:
@@ -451,7 +451,7 @@ async def test_a_defect_of_ours_fails_the_task_and_tells_no_detail(shop: Shop) -
 
 
 async def test_a_failed_task_is_made_by_the_next_post(shop: Shop) -> None:
-    task = await shop.make(2, Answer(error=ProviderRejected("Not this.")))
+    task = await shop.make(2, Answer(), Answer(error=ProviderRejected("Not this.")))
     assert (task.state, task.done) == (TaskState.FAILED, 1)
     task = await shop.make(2)
     assert (task.state, task.attempt, task.code) == (TaskState.SUCCEEDED, 2, "")
@@ -528,7 +528,7 @@ class OutOfPatience(Backoff):
 
 
 async def test_paid_bytes_do_not_wait_for_ever() -> None:
-    """The task fails; its slot's purchase counts as unknown in the next attempt."""
+    """The task fails, and the next attempt buys its slot again."""
     shop = Shop(backoff=OutOfPatience())
     shop.images.failures["put"] = -1
     job = await shop.queue(1)
@@ -538,7 +538,7 @@ async def test_paid_bytes_do_not_wait_for_ever() -> None:
     shop.images.failures.clear()
     task = await shop.make(1)
     assert task.state is TaskState.SUCCEEDED
-    assert shop.receipts(task.images[0].series)[0].unknown_before == 1
+    assert shop.receipts(task.images[0].series)[0].purchase == 2
 
 
 # --- progress -------------------------------------------------------------------------------

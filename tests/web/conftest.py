@@ -20,7 +20,9 @@ from genonce.bootstrap import Core, build_core
 from genonce.domain.identity import TaskId
 from genonce.domain.task import Job
 from genonce.service.generate import Generate
-from genonce.service.purchase import Backoff, Purchaser
+from genonce.service.keep import Keeper
+from genonce.service.purchase import Purchaser
+from genonce.service.run import Backoff
 from genonce.settings import Settings
 from genonce.web_process import web_app
 from tests.fakes import Answer, FakeInspector, FakePace, FakeProvider
@@ -90,10 +92,11 @@ class Site:
     def generate(self) -> Generate:
         """A worker."""
         slots = RedisSlotStore(self.core.redis, self.core.scripts, 5000, 86_400_000)
+        keeper = Keeper(slots, self.core.images, FakeInspector(), Backoff(0, 0))
         purchaser = Purchaser(
             slots=slots,
             images=self.core.images,
-            inspector=FakeInspector(),
+            keeper=keeper,
             pace=FakePace(),
             catalogue=self.core.catalogue,
             providers={self.provider.name: self.provider},
@@ -103,6 +106,7 @@ class Site:
             slots=slots,
             images=self.core.images,
             changes=self.core.changes,
+            keeper=keeper,
             purchaser=purchaser,
             heartbeat_s=1,
             deadline_s=60,

@@ -71,7 +71,6 @@ def test_refusals_that_pass_say_when_to_come_back(document: Document, status: st
             assert "Retry-After" in operation["responses"][status]["headers"]
 
 
-@pytest.mark.xfail(reason="headers of refusals are not all described")
 def test_headers_of_refusals_are_described(document: Document) -> None:
     answers = document.spec["paths"]["/api/images/generate"]["post"]["responses"]
     assert {"RateLimit", "RateLimit-Policy"} <= set(answers["429"]["headers"])

@@ -177,13 +177,12 @@ async def test_prefer_wait_answers_202_when_the_time_is_up(site: Site, prefer: s
 async def test_prefer_wait_is_at_most_the_limit_and_a_hit_does_not_wait(opened: Open) -> None:
     async with opened(WAIT_LIMIT="7") as site:
         await site.make()
-        for prefer in ("wait=600", "wait", "respond-async;wait=600"):
+        for prefer in ("wait=600", "respond-async, wait=600"):
             answer = await site.post(PROMPT, prefer=prefer)
             assert answer.status_code == 200
             assert answer.headers["preference-applied"] == "wait=7"
 
 
-@pytest.mark.xfail(reason="any preference that begins with `wait` counts as one")
 async def test_another_preference_is_not_a_wait(site: Site) -> None:
     await site.make()
     answer = await site.post(PROMPT, prefer="waiting-room=5")
@@ -304,7 +303,7 @@ async def test_events_are_snapshots_with_growing_numbers_up_to_the_end(site: Sit
     task = await site.queue(n=2)
     events = await stream(site, task, STEPS, STEPS)
     numbers = [number for number, _ in events]
-    assert numbers == list(range(1, len(events) + 1))
+    assert numbers == list(range(numbers[0], numbers[0] + len(events)))
     states = [body["status"] for _, body in events]
     assert (states[0], states[1], states[-1]) == ("pending", "processing", "completed")
     assert set(states[1:-1]) == {"processing"}

@@ -120,6 +120,8 @@ class Purchaser:
         keepers: dict[int, asyncio.Task[None]] = {}
         failure = ProviderError("")
         async with self.pace.turn(provider.name):
+            if run.is_doomed:
+                raise LeaseLost
             group.is_calling = True
             await self._open(run, group.missing)
             asked_at = utc_now()
@@ -135,6 +137,7 @@ class Purchaser:
                 failure = ProviderFailed("The provider made fewer pictures than asked.")
             except ProviderError as error:
                 failure = error
+                run.is_doomed |= not isinstance(error, NotAccepted | OutcomeUnknown | ProviderFailed)
             if isinstance(failure, ProviderLimited):
                 # Before the turn is given back: who is next in line has to rest too.
                 rest_s = max(MIN_REST_S, self._delay_s(failure, group))
@@ -201,19 +204,23 @@ async def _together(makers: Mapping[asyncio.Task[None], Group]) -> None:
     Raises:
         Exception: the failure; that of a provider before a lost lease.
     """
+    stopped = set()
     try:
         _, going = await asyncio.wait(makers, return_when=asyncio.FIRST_EXCEPTION)
         for maker in going:
             makers[maker].is_last = True
             if not makers[maker].is_calling:
+                stopped.add(maker)
                 maker.cancel()
-        results = await asyncio.gather(*makers, return_exceptions=True)
+        await asyncio.wait(makers)
     finally:
         for maker in makers:
             maker.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*makers, return_exceptions=True)
-    failures = [r for r in results if isinstance(r, Exception)]
+    if any(maker.cancelled() for maker in makers.keys() - stopped):
+        raise asyncio.CancelledError
+    failures = [e for maker in makers if not maker.cancelled() and (e := maker.exception())]
     for failure in sorted(failures, key=lambda each: isinstance(each, LeaseLost)):
         raise failure
 

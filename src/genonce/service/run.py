@@ -45,6 +45,8 @@ class Run:
     request: ImageRequest
     progress: Progress
     leases: dict[int, Lease] = field(default_factory=dict)
+    is_doomed: bool = False
+    """A provider gave a final no: no call is begun any more."""
     refusal: NotAccepted | None = None
     """Why the provider took no call the last time; what a deadline is then told with."""
 

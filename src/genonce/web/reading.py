@@ -17,7 +17,7 @@ Headers = Mapping[bytes, bytes]
 _UNKNOWN = re.compile(r"unknown field `(.*)`")
 _WHERE = re.compile(r" - at `\$\.?([^`]*)`$")
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
-_WAIT = re.compile(r"(?:^|,)\s*wait\s*(?:=\s*([^,;]*))?(?=[,;]|$)", re.I)
+_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*(?:=\s*([^,;]*))?(?=[,;]|$)", re.I)
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,3})?")
 _NUMBER = re.compile(r"[0-9]{1,15}")
 
