@@ -65,6 +65,7 @@ def web_app(settings: Settings) -> Litestar:
     submit = Submit(
         tasks=tasks,
         images=core.images,
+        limits=meters,
         catalogue=core.catalogue,
         max_n=settings.MAX_N,
         generate_limits=limits.generate,

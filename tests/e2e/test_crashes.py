@@ -222,10 +222,13 @@ async def test_a_worker_that_lost_some_of_its_slots_goes_on_with_the_others(site
     one = (await api.post(prompt, 1)).json()["taskId"]
     await site.in_flight(prompt, 1)
     await site.workers(0)
-    site.valkey.client.set("gn:pace:together:rest", "1", px=7000)
+    site.valkey.client.set("gn:pace:together:rest", "1", px=9000)
     victim.go_on()
     four = (await api.post(prompt, 4)).json()["taskId"]
     await until(lambda: len(_leases(site)) == 4, what="the leases of the other three slots")
+    leased = _leases(site)
+    # Its first heartbeat is heard: it waits for nothing but its turn.
+    await until(lambda: len({*leased, *_leases(site)}) >= 7, what="a heartbeat")
     victim.freeze()
     await site.workers(1)
     # The job's mark lives on, as if the freeze had begun a little later: only the next task is

@@ -79,6 +79,7 @@ class Shop:
         return Submit(
             tasks=self.tasks,
             images=self.images,
+            limits=self.limits,
             catalogue=CATALOGUE,
             max_n=10,
             generate_limits=self.generate_limits,

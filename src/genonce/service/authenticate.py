@@ -113,8 +113,10 @@ def _folded(address: str) -> str:
 
 
 def _parse(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    if address.count(":") == 1 or address.startswith("["):  # some proxies add the port
+        address = address.rpartition("]")[0][1:] or address.partition(":")[0]
     try:
-        parsed = ipaddress.ip_address(address.strip("[]").partition("%")[0])
+        parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return None
     if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:

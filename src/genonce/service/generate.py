@@ -88,8 +88,12 @@ class Generate:
         while work is not None:
             leases = self._take_stock(run, work)
             if leases:
-                with contextlib.suppress(LeaseLost):  # what is left is leased anew below
+                try:
                     await self._make(run, leases)
+                except LeaseLost:
+                    # What is still ours would look like somebody else's: all is leased anew.
+                    await self.slots.release(run.series, list(run.leases.values()))
+                    run.leases.clear()
             if len(leases) + _filled(work) == work.n and await self._finish(
                 run, TaskState.SUCCEEDED
             ):

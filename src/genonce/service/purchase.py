@@ -5,7 +5,6 @@ By the class of a failure it decides what the money did and whether to buy again
 """
 
 import asyncio
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -118,6 +117,27 @@ class Purchaser:
             NotAccepted: nothing was bought, all may be tried again.
         """
         keepers: dict[int, asyncio.Task[None]] = {}
+        try:
+            failure = await self._ask(run, model, provider, group, keepers)
+        except asyncio.CancelledError:
+            if keepers:  # the pictures in hand are paid
+                await asyncio.wait(keepers.values())
+            raise
+        return await self._take_stock(run, provider, group, keepers, failure)
+
+    async def _ask(
+        self,
+        run: Run,
+        model: Model,
+        provider: Provider,
+        group: Group,
+        keepers: dict[int, asyncio.Task[None]],
+    ) -> ProviderError:
+        """Make the call in the provider's turn; each picture is handed to a keeper.
+
+        Returns:
+            What slots without a picture are to be told.
+        """
         failure = ProviderError("")
         async with self.pace.turn(provider.name):
             if run.is_doomed:
@@ -137,12 +157,14 @@ class Purchaser:
                 failure = ProviderFailed("The provider made fewer pictures than asked.")
             except ProviderError as error:
                 failure = error
-                run.is_doomed |= not isinstance(error, NotAccepted | OutcomeUnknown | ProviderFailed)
+                run.is_doomed |= not isinstance(
+                    error, NotAccepted | OutcomeUnknown | ProviderFailed
+                )
             if isinstance(failure, ProviderLimited):
                 # Before the turn is given back: who is next in line has to rest too.
                 rest_s = max(MIN_REST_S, self._delay_s(failure, group))
                 await self.pace.rest(provider.name, rest_s)
-        return await self._take_stock(run, provider, group, keepers, failure)
+        return failure
 
     async def _open(self, run: Run, indexes: Sequence[int]) -> None:
         """Write the intent to buy."""
@@ -216,8 +238,7 @@ async def _together(makers: Mapping[asyncio.Task[None], Group]) -> None:
     finally:
         for maker in makers:
             maker.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*makers, return_exceptions=True)
+        await asyncio.gather(*makers, return_exceptions=True)
     if any(maker.cancelled() for maker in makers.keys() - stopped):
         raise asyncio.CancelledError
     failures = [e for maker in makers if not maker.cancelled() and (e := maker.exception())]

@@ -13,7 +13,7 @@ from genonce.domain.errors import (
     LimitExceeded,
 )
 from genonce.domain.identity import Identity, identify
-from genonce.domain.ports import ImageStore, TaskStore
+from genonce.domain.ports import ImageStore, Limits, TaskStore
 from genonce.domain.quota import Limit, Meter, limit_exceeded
 from genonce.domain.request import Draft, GenerationRequest, canonicalise
 from genonce.domain.task import (
@@ -47,6 +47,7 @@ class Submit:
 
     tasks: TaskStore
     images: ImageStore
+    limits: Limits
     catalogue: Catalogue
     max_n: int
     generate_limits: tuple[Limit, ...]
@@ -87,7 +88,7 @@ class Submit:
         )
         outcome = await self.tasks.claim(claim)
         if isinstance(outcome, Refused) and outcome.meter == "generate":
-            if await self._is_stored(identity):
+            if await self._is_stored(claim):
                 # Nothing would be bought: a limit on purchases does not stand in the way.
                 outcome = await self.tasks.claim(msgspec.structs.replace(claim, covered=True))
         match outcome:
@@ -104,13 +105,15 @@ class Submit:
                     "Another request has the same fingerprint; change the prompt slightly."
                 )
 
-    async def _is_stored(self, identity: Identity) -> bool:
-        for index in range(identity.n):
-            try:
-                if await self.images.find(identity.series, index) is None:
+    async def _is_stored(self, claim: Claim) -> bool:
+        """Whether the image store has every slot; a look costs one unit of the read meter."""
+        try:
+            await self.limits.take(claim.read)
+            for index in range(claim.identity.n):
+                if await self.images.find(claim.identity.series, index) is None:
                     return False
-            except ImagesUnavailable:
-                return False  # the refusal is the answer then
+        except (ImagesUnavailable, LimitExceeded):
+            return False  # the first refusal is the answer then
         return True
 
 

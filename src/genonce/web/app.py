@@ -28,6 +28,9 @@ EXPOSED_HEADERS = (
     "x-cache",
     "x-task-attempt",
     "idempotency-replayed",
+    "preference-applied",
+    "content-range",
+    "accept-ranges",
 )
 
 
@@ -79,7 +82,9 @@ def build_app(
 def render_exception(request: AnyRequest, error: Exception) -> Response[bytes]:
     """Tell a condition in the shape of the surface that was called."""
     path = request.url.path
-    facts = error_facts(error, method=request.method, path=path)
+    query = request.scope["query_string"].decode("latin-1")
+    shown_path = f"{path}?{query}" if query else path
+    facts = error_facts(error, method=request.method, path=shown_path)
     dialect = next(d for d in DIALECTS if any(path.startswith(prefix) for prefix in d.prefixes))
     shown = dialect.render_error(facts, language_of(headers_of(request)))
     return Response(

@@ -22,8 +22,9 @@ def image_handlers(pictures: Pictures, authenticate: Authenticate) -> Sequence[H
     """Routes of image bytes."""
 
     @route("/images/{image_key:str}", http_method=[HttpMethod.GET, HttpMethod.HEAD])
-    async def image(request: AnyRequest, image_key: str) -> ASGIApp:
+    async def image(request: AnyRequest) -> ASGIApp:
         """A picture's bytes."""
+        image_key = request.path_params["image_key"]
         parts = read_image_key(image_key)
         if parts is None:
             raise ImageNotFound("No such image.")

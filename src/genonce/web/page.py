@@ -13,6 +13,7 @@ from litestar.types import ASGIApp
 from genonce import __version__
 from genonce.web.dialect import Dialect
 from genonce.web.openapi import openapi_document
+from genonce.web.reading import AnyRequest
 from genonce.web.reply import Reply
 
 _ASSETS = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
@@ -40,8 +41,9 @@ def page_handlers(dialects: Sequence[Dialect]) -> Sequence[HTTPRouteHandler]:
         return _file(_FOLDER / "docs.html", "text/html; charset=utf-8")
 
     @get("/docs/{name:str}")
-    async def asset(name: str) -> ASGIApp:
+    async def asset(request: AnyRequest) -> ASGIApp:
         """A file of the documentation page."""
+        name = request.path_params["name"]
         if name not in _ASSETS:
             raise NotFoundException()
         return _file(_FOLDER / "swagger-ui" / name, _ASSETS[name])

@@ -96,7 +96,9 @@ class RedisPace:
 
     async def rest(self, provider: str, seconds: float) -> None:
         """See `Pace.rest`."""
-        await self.redis.send("SET", keys.rest(provider), "1", "PX", max(1, int(seconds * 1000)))
+        await self.redis.run(
+            self.scripts.rest, (keys.rest(provider),), (max(1, int(seconds * 1000)),)
+        )
 
     async def fault(self, provider: str, message: str | None) -> None:
         """See `Pace.fault`."""

@@ -44,6 +44,7 @@ class Scripts(msgspec.Struct, frozen=True, kw_only=True):
     take_jobs: Script
     pace: Script
     keep_turn: Script
+    rest: Script
     agree_store: Script
 
 

@@ -8,7 +8,7 @@
 local until_ms = math.floor(now_us() / 1000) + ARGV[2]
 for position = 5, #ARGV, 2 do
   local slot = held_by(KEYS[2], ARGV[position], ARGV[position + 1])
-  if slot then
+  if slot and slot.until_ms > 0 then -- one that was given back is not taken again
     slot.until_ms = until_ms
     write_open(KEYS[2], ARGV[position], slot)
   end

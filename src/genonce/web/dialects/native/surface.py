@@ -1,5 +1,6 @@
 """The native surface, /api: the routes of seed 004 and what the others lack."""
 
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from litestar import delete, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
+from genonce.domain.errors import StoreUnavailable
 from genonce.domain.identity import TaskId
 from genonce.domain.task import Task
 from genonce.web.auth import address_of, caller_of
@@ -70,19 +72,19 @@ def native_handlers(services: Services) -> Sequence[HTTPRouteHandler]:
         return await surface.plan(request)
 
     @get("/api/images/{task_id:str}")
-    async def read(request: AnyRequest, task_id: str) -> ASGIApp:
+    async def read(request: AnyRequest) -> ASGIApp:
         """A task as it stands."""
-        return await surface.read(request, TaskId(task_id))
+        return await surface.read(request, _task_id(request))
 
     @get("/api/images/{task_id:str}/events")
-    async def events(request: AnyRequest, task_id: str) -> ASGIApp:
+    async def events(request: AnyRequest) -> ASGIApp:
         """A task's events."""
-        return await surface.events(request, TaskId(task_id))
+        return await surface.events(request, _task_id(request))
 
     @delete("/api/images/{task_id:str}", status_code=200)
-    async def remove(request: AnyRequest, task_id: str) -> ASGIApp:
+    async def remove(request: AnyRequest) -> ASGIApp:
         """Cancel or forget a task."""
-        return await surface.remove(request, TaskId(task_id))
+        return await surface.remove(request, _task_id(request))
 
     @get("/api/models")
     async def models(request: AnyRequest) -> ASGIApp:
@@ -95,6 +97,10 @@ def native_handlers(services: Services) -> Sequence[HTTPRouteHandler]:
         return await surface.health(request)
 
     return (generate, plan, read, events, remove, models, health)
+
+
+def _task_id(request: AnyRequest) -> TaskId:
+    return TaskId(request.path_params["task_id"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +122,9 @@ class NativeSurface:
         headers = claim_headers(claimed)
         if wait_s is not None:
             if not task.state.is_terminal:
-                task = await services.follow.wait(task, timeout_s=wait_s)
+                # The work is queued whatever becomes of the waiting.
+                with contextlib.suppress(StoreUnavailable):
+                    task = await services.follow.wait(task, timeout_s=wait_s)
             status = 200 if task.state.is_terminal else 202
             headers["preference-applied"] = f"wait={wait_s:g}"
         shown = claim_body(claimed, task, self._base_url(request, sent), language_of(sent))
