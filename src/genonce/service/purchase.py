@@ -28,6 +28,8 @@ MAX_FAILURES = 3
 MAX_UNKNOWNS = 1
 """Unknown outcomes of a slot after which it is bought once more, in one attempt."""
 MIN_REST_S = 0.1
+PASSING = NotAccepted | OutcomeUnknown | ProviderFailed
+"""Failures after which another call may bring the picture."""
 
 
 @dataclass(slots=True)
@@ -157,9 +159,7 @@ class Purchaser:
                 failure = ProviderFailed("The provider made fewer pictures than asked.")
             except ProviderError as error:
                 failure = error
-                run.is_doomed |= not isinstance(
-                    error, NotAccepted | OutcomeUnknown | ProviderFailed
-                )
+                run.is_doomed |= not isinstance(error, PASSING)
             if isinstance(failure, ProviderLimited):
                 # Before the turn is given back: who is next in line has to rest too.
                 rest_s = max(MIN_REST_S, self._delay_s(failure, group))

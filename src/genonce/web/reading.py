@@ -101,6 +101,8 @@ def asked_wait(request: AnyRequest, *, limit_s: int) -> float | None:
     Raises:
         InvalidRequest: N is not a number of seconds.
     """
+    if not request.scope["query_string"]:
+        return None
     value = request.query_params.get("wait")
     return None if value is None else _seconds(value, "wait", limit_s)
 

@@ -21,6 +21,8 @@ _FULL = ("OOM", "MISCONF", "READONLY", "LOADING", "NOREPLICAS", "MASTERDOWN", "C
 # A timer that fires this much too late means that our own loop was busy, not Redis.
 _LATE_S = 0.05
 _GRACE_S = 0.1
+FEW = 32
+"""Commands under way with which the next ones still go out at once."""
 
 
 class ReplyError(Exception):
@@ -31,7 +33,7 @@ class _Line(asyncio.Protocol):
     """One connection: replies come in the order of the commands.
 
     Attributes:
-        on_idle: called when every command has its reply.
+        on_idle: called when few commands are under way.
         heard: when the last reply came, by the loop's clock.
     """
 
@@ -63,7 +65,7 @@ class _Line(asyncio.Protocol):
                 future.set_exception(_refusal(reply))
             else:
                 future.set_result(reply)
-        if not self.pending:
+        if len(self.pending) <= FEW:
             self.on_idle()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -130,7 +132,7 @@ class BatchingRedis:
         return future
 
     def _flush(self) -> None:
-        """Send what waits, unless a pipeline is under way: its end flushes again.
+        """Send what waits, unless a large pipeline is under way: its end flushes again.
 
         A write costs more than a command: 64 callers make 64 writes, or a few.
         """
@@ -140,7 +142,7 @@ class BatchingRedis:
         if self._timer is None:
             self._watch(self._timeout_s)
         if self._line is not None and self._line.transport is not None:
-            if not self._line.pending:
+            if len(self._line.pending) <= FEW:
                 batch, self._waiting = self._waiting, []
                 self._line.write(batch)
         elif self._connecting is None:

@@ -105,6 +105,6 @@ local life = tonumber(outcome == 'hit' and not active and ARGV[11] or ARGV[12])
 if outcome == 'new' or outcome == 'join' then
   for key = 1, 3 do redis.call('PEXPIRE', KEYS[key], life) end
 else
-  for key = 1, 3 do touch(KEYS[key], life) end
+  touch({KEYS[1], KEYS[2], KEYS[3]}, life)
 end
 return {outcome, meter, allowance, missing, snapshot(KEYS[1], KEYS[2], KEYS[7], KEYS[9], ARGV[1])}

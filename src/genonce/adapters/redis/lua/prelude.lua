@@ -29,10 +29,12 @@ local function used_since(log, length, since)
 end
 
 -- The limit of a meter with the fewest units left: {amount, window_us, left, reset_us}.
-local function tightest(log, windows, now)
+-- `trimmed`: the window that nothing in the log is older than, if one is known.
+local function tightest(log, windows, now, trimmed)
   local length, best = redis.call('LLEN', log), nil
   for amount, window in string.gmatch(windows, '(%d+),(%d+)') do
-    local used, first = used_since(log, length, now - window)
+    local used, first = length, 0
+    if tonumber(window) ~= trimmed then used, first = used_since(log, length, now - window) end
     local left, reset = amount - used, 0
     if used > 0 then reset = redis.call('LINDEX', log, first) + window - now end
     if not best or left < best[3] then best = {amount, window, left, reset} end
@@ -70,7 +72,7 @@ local function take(log, windows, cost, now)
   local stamp = whole(now)
   for _ = 1, cost do redis.call('RPUSH', log, stamp) end
   redis.call('PEXPIRE', log, math.ceil(longest / 1000))
-  local best = tightest(log, windows, now)
+  local best = tightest(log, windows, now, longest)
   return 'ok', {best[1], best[2], best[3], whole(best[4])}, stamp
 end
 
@@ -146,16 +148,24 @@ local function emit(task, events, channel, state, progress, filled, position)
   redis.call('PUBLISH', channel, number)
 end
 
--- Lengthen a key's life to `ttl_ms`, seldom enough to keep reads from writing.
-local function touch(key, ttl_ms)
-  if redis.call('PTTL', key) < ttl_ms * 0.9 then redis.call('PEXPIRE', key, ttl_ms) end
+-- Lengthen the life of keys that are used together to `ttl_ms`; seldom, to keep reads from
+-- writing. The first one tells for all.
+local function touch(keys, ttl_ms)
+  if redis.call('PTTL', keys[1]) >= ttl_ms * 0.9 then return end
+  for _, key in ipairs(keys) do
+    if redis.call('PTTL', key) < ttl_ms then redis.call('PEXPIRE', key, ttl_ms) end
+  end
 end
 
--- A task as it stands:
+local function read_record(task)
+  return redis.call('HMGET', task, 'state', 'attempt', 'n', 'event', 'progress', 'code', 'message',
+    'model', 'series', 'owner')
+end
+
+-- A task as it stands; `known` is its record where it was read already:
 -- {state, attempt, n, event, progress, code, message, position, duration, slot 0, slot 1 ...}
-local function snapshot(task, series, queue, durations, task_id)
-  local record = redis.call('HMGET', task, 'state', 'attempt', 'n', 'event', 'progress', 'code',
-    'message', 'model')
+local function snapshot(task, series, queue, durations, task_id, known)
+  local record = known or read_record(task)
   local answer = {record[1], record[2], record[3], record[4], record[5], record[6] or '',
                   record[7] or '', '', ''}
   if not TERMINAL[record[1]] then

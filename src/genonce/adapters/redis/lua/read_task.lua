@@ -8,9 +8,9 @@
 
 local verdict, allowance = take(KEYS[3], ARGV[2], 1, now_us())
 if verdict == 'no' then return {'refused', allowance} end
-local record = redis.call('HMGET', KEYS[1], 'series', 'owner')
-if not record[1] or (ARGV[3] ~= '' and record[2] ~= ARGV[3]) then return {'none', allowance} end
-local series = ARGV[5] .. record[1]
-for _, key in ipairs({KEYS[1], KEYS[2], series}) do touch(key, tonumber(ARGV[4])) end
-return {'task', allowance, record[1],
-  snapshot(KEYS[1], series, KEYS[4], KEYS[5], ARGV[1])}
+local record = read_record(KEYS[1])
+if not record[1] or (ARGV[3] ~= '' and record[10] ~= ARGV[3]) then return {'none', allowance} end
+local series = ARGV[5] .. record[9]
+touch({KEYS[1], KEYS[2], series}, tonumber(ARGV[4]))
+return {'task', allowance, record[9],
+  snapshot(KEYS[1], series, KEYS[4], KEYS[5], ARGV[1], record)}
