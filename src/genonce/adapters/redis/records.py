@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from genonce.domain.identity import SeriesId, TaskId
-from genonce.domain.quota import Allowance, Limit, Meter
+from genonce.domain.quota import Allowance, Limit
 from genonce.domain.series import Held, Image, Lease, Slot
 from genonce.domain.task import Event, Task, TaskState
 
@@ -132,8 +132,3 @@ def read_event(task: Task, number: int, entry: bytes) -> Event:
             position=int(position) if position else None,
         ),
     )
-
-
-def meter_windows(meter: Meter | None) -> str:
-    """A meter's limits for a script; "" where there is nothing to count."""
-    return "" if meter is None else windows_of(meter.limits)

@@ -12,7 +12,6 @@ from genonce.adapters.redis import keys
 from genonce.adapters.redis.batching import BatchingRedis
 from genonce.adapters.redis.records import (
     US,
-    meter_windows,
     read_allowance,
     read_event,
     read_slot,
@@ -150,7 +149,13 @@ class RedisTaskStore:
                 keys.QUEUE,
                 keys.durations(),
             ),
-            (task, meter_windows(meter), reader.owner, self.result_ttl_ms, _SERIES),
+            (
+                task,
+                _windows(meter.limits) if meter else "",
+                reader.owner,
+                self.result_ttl_ms,
+                _SERIES,
+            ),
         )
         name = meter.name if meter else ""
         if reply[0] == b"refused":
