@@ -37,6 +37,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Why it failed."""
     attempt: int = 1
     n: int = 0
+    purchases: int | None = msgspec.field(default=None, name="bought")
+    """Slots bought in this attempt, as the service counts."""
     queue_position: int | None = None
     estimated_seconds: float | None = None
 
@@ -60,7 +62,9 @@ class Answer(Task, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def bought(self) -> int:
-        """Pictures bought for this request so far: those of its slots beyond the others'."""
+        """Pictures bought for this request so far; 0 where all was there or being made."""
+        if self.to_buy and self.purchases is not None:
+            return self.purchases
         return max(0, len(self.data) - (self.n - self.to_buy)) if self.to_buy else 0
 
 

@@ -15,7 +15,7 @@ import structlog
 from arq.worker import Retry, Worker
 from redis.exceptions import RedisError
 
-from genonce.domain.errors import StoreUnavailable
+from genonce.domain.errors import ConfigError, StoreUnavailable
 from genonce.domain.identity import TaskId
 from genonce.domain.ports import Watch
 from genonce.domain.task import Job
@@ -179,9 +179,13 @@ class GenonceWorker(Worker):
 
     async def _show_health(self) -> None:
         while True:
-            with contextlib.suppress(StoreUnavailable, RedisError, OSError):
+            try:
                 await self._board.beat()
                 await self.record_health()
+            except ConfigError as error:
+                log.error("image_stores_differ", reason=str(error))
+            except (StoreUnavailable, RedisError, OSError):
+                log.warning("redis_away")
             await asyncio.sleep(HEALTH_S)
 
     async def close(self) -> None:

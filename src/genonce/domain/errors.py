@@ -204,7 +204,7 @@ class DeadlineExceeded(GenonceError):
 
 
 class StoreUnavailable(GenonceError):
-    """Redis does not answer; nothing was charged."""
+    """Redis does not answer; the same request, sent again, finds what the first one did."""
 
     code = "store_unavailable"
 

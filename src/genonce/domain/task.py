@@ -44,6 +44,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     code: str = ""
     message: str = ""
     """Why it failed."""
+    bought: int = 0
+    """Slots bought in this attempt; a slot counts again when it was bought again."""
     position: int | None = None
     """Place in the queue, from 1, while queued."""
     estimate_s: float | None = None

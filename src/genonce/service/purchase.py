@@ -20,6 +20,7 @@ from genonce.domain.errors import (
 from genonce.domain.identity import image_seed
 from genonce.domain.ports import Call, ImageStore, Outcome, Pace, Provider, SlotStore
 from genonce.domain.series import Lease
+from genonce.service.groups import Group, all_or_none_further
 from genonce.service.keep import Keeper, utc_now
 from genonce.service.run import Backoff, LeaseLost, Run
 
@@ -28,20 +29,10 @@ MAX_FAILURES = 3
 MAX_UNKNOWNS = 1
 """Unknown outcomes of a slot after which it is bought once more, in one attempt."""
 MIN_REST_S = 0.1
+FROZEN_S = 2.0
+"""Between the intent and its call; a lease lives longer."""
 PASSING = NotAccepted | OutcomeUnknown | ProviderFailed
 """Failures after which another call may bring the picture."""
-
-
-@dataclass(slots=True)
-class Group:
-    """Slots that one call asks for."""
-
-    missing: list[int]
-    tries: int = 0
-    is_calling: bool = False
-    """From the intent until what came of it is written down: not to be cut short."""
-    is_last: bool = False
-    """No further call: the attempt has failed elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +66,7 @@ class Purchaser:
         await self.images.check()
         indexes, size = [lease.index for lease in leases], model.images_per_call
         groups = [Group(indexes[at : at + size]) for at in range(0, len(indexes), size)]
-        await _together(
+        await all_or_none_further(
             {
                 asyncio.create_task(self._buy_group(run, model, provider, group)): group
                 for group in groups
@@ -145,7 +136,13 @@ class Purchaser:
             if run.is_doomed:
                 raise LeaseLost
             group.is_calling = True
+            clock = asyncio.get_running_loop().time
+            began = clock()
             await self._open(run, group.missing)
+            if clock() - began > FROZEN_S:
+                # This process stood still: others may have bought these slots meanwhile.
+                await self._close(run, run.held(group.missing), Outcome.REFUSED)
+                raise LeaseLost
             asked_at = utc_now()
             try:
                 async for rendered in provider.make(
@@ -218,32 +215,6 @@ class Purchaser:
 
     async def _close(self, run: Run, leases: Sequence[Lease], outcome: Outcome) -> None:
         run.hold(await self.slots.close_purchase(run.job, run.series, leases, outcome=outcome))
-
-
-async def _together(makers: Mapping[asyncio.Task[None], Group]) -> None:
-    """Wait for all; after a failure, only for those whose call is under way.
-
-    Raises:
-        Exception: the failure; that of a provider before a lost lease.
-    """
-    stopped = set()
-    try:
-        _, going = await asyncio.wait(makers, return_when=asyncio.FIRST_EXCEPTION)
-        for maker in going:
-            makers[maker].is_last = True
-            if not makers[maker].is_calling:
-                stopped.add(maker)
-                maker.cancel()
-        await asyncio.wait(makers)
-    finally:
-        for maker in makers:
-            maker.cancel()
-        await asyncio.gather(*makers, return_exceptions=True)
-    if any(maker.cancelled() for maker in makers.keys() - stopped):
-        raise asyncio.CancelledError
-    failures = [e for maker in makers if not maker.cancelled() and (e := maker.exception())]
-    for failure in sorted(failures, key=lambda each: isinstance(each, LeaseLost)):
-        raise failure
 
 
 def _is_final(run: Run, leases: Sequence[Lease], failure: ProviderError) -> bool:

@@ -74,7 +74,7 @@ class Submit:
         Raises:
             RequestError: the draft is wrong, or its Idempotency-Key was used for another.
             LimitExceeded: says when to come back; nothing was charged.
-            StoreUnavailable: Redis is away; nothing was charged.
+            StoreUnavailable: Redis is away; the same draft, sent again, finds what was done.
         """
         request, identity = self.identify(draft, caller)
         claim = Claim(

@@ -16,7 +16,7 @@ REFUSALS = {
     422: "The Idempotency-Key was used for another request.",
     429: "A limit is used up; Retry-After says when to come back.",
     500: "Something broke, or the model's provider has no key here.",
-    503: "Redis or the image store is away; nothing was charged.",
+    503: "Redis or the image store is away; send the same request again.",
 }
 
 

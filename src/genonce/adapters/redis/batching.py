@@ -260,8 +260,8 @@ def _fail(future: asyncio.Future[Any], error: Exception | None) -> None:
 
 def _unavailable(error: Exception | None) -> StoreUnavailable:
     unavailable = StoreUnavailable(
-        "The coordination store (Redis) does not answer or takes no writes; nothing was charged. "
-        "Try again shortly."
+        "The coordination store (Redis) does not answer or takes no writes; nothing is lost. "
+        "Send the same request again shortly."
     )
     unavailable.__cause__ = error
     return unavailable

@@ -11,7 +11,7 @@ Reply = bytes | int
 US = 1_000_000
 _STATES = {state.value.encode(): state for state in TaskState}
 _LETTERS = {state.value[0].encode(): state for state in TaskState}
-_FACTS = 9
+_FACTS = 10
 """Entries of a snapshot before its slots."""
 
 
@@ -76,7 +76,8 @@ def read_task(
     """A snapshot; None for a succeeded task whose pictures were deleted since.
 
     Args:
-        reply: {state, attempt, n, event, progress, code, message, position, duration, slots ...}.
+        reply: {state, attempt, n, event, progress, code, message, position, duration, bought,
+            slots ...}.
         places: jobs that run at once, for the estimate.
     """
     state = _STATES[reply[0]]
@@ -98,6 +99,7 @@ def read_task(
         images=images,
         code=reply[5].decode(),
         message=reply[6].decode(),
+        bought=int(reply[9]),
         position=position,
         estimate_s=_estimate(reply[8], progress, position, places) if reply[8] else None,
     )
@@ -110,11 +112,11 @@ def _estimate(average: bytes, progress: float, position: int | None, places: int
 
 
 def read_event(task: Task, number: int, entry: bytes) -> Event:
-    """A log entry "state|progress|filled|position", rendered with what the task knows now.
+    """A log entry "state|progress|filled|position|bought", with what the task knows now.
 
     Filled slots never change, so an event looks the same live and replayed.
     """
-    letter, progress, filled, position = entry.split(b"|")
+    letter, progress, filled, position, bought = entry.split(b"|")
     state = _LETTERS[letter]
     indexes = {int(index) for index in filled.split(b",") if index}
     return Event(
@@ -129,6 +131,7 @@ def read_event(task: Task, number: int, entry: bytes) -> Event:
             images=tuple(image for image in task.images if image.index in indexes),
             code=task.code if state is TaskState.FAILED else "",
             message=task.message if state is TaskState.FAILED else "",
+            bought=int(bought),
             position=int(position) if position else None,
         ),
     )

@@ -140,10 +140,11 @@ local function filled_of(series, n)
   return done, table.concat(list, ',')
 end
 
--- Append an event: state, progress in thousandths, filled slots, place in the queue.
+-- Append an event: state, progress in thousandths, filled slots, place in the queue, slots bought.
 local function emit(task, events, channel, state, progress, filled, position)
   redis.call('RPUSH', events,
-    table.concat({STATES[state], progress, filled, position or ''}, '|'))
+    table.concat({STATES[state], progress, filled, position or '',
+      redis.call('HGET', task, 'bought') or 0}, '|'))
   local number = redis.call('HINCRBY', task, 'event', 1)
   redis.call('PUBLISH', channel, number)
 end
@@ -159,15 +160,15 @@ end
 
 local function read_record(task)
   return redis.call('HMGET', task, 'state', 'attempt', 'n', 'event', 'progress', 'code', 'message',
-    'model', 'series', 'owner')
+    'model', 'series', 'owner', 'bought')
 end
 
 -- A task as it stands; `known` is its record where it was read already:
--- {state, attempt, n, event, progress, code, message, position, duration, slot 0, slot 1 ...}
+-- {state, attempt, n, event, progress, code, message, position, duration, bought, slot 0 ...}
 local function snapshot(task, series, queue, durations, task_id, known)
   local record = known or read_record(task)
   local answer = {record[1], record[2], record[3], record[4], record[5], record[6] or '',
-                  record[7] or '', '', ''}
+                  record[7] or '', '', '', record[11] or '0'}
   if not TERMINAL[record[1]] then
     if record[1] == 'queued' then
       local rank = redis.call('ZRANK', queue, task_id .. ':' .. record[2])

@@ -78,6 +78,10 @@ class TaskBody(msgspec.Struct, rename="camel", kw_only=True):
     data: Annotated[
         list[ImageBody], Meta(description="Pictures that are ready, by index; also while running.")
     ]
+    bought: Annotated[
+        int,
+        Meta(description="Purchases of this attempt so far; 0 where all was there or shared."),
+    ]
     queue_position: Annotated[int | None, Meta(description="From 1, while pending.")] = None
     estimated_seconds: Annotated[
         float | None, Meta(description="From recent tasks of the same model; null if unknown.")
