@@ -1,6 +1,7 @@
 """How tasks, slots and allowances look in the scripts' replies."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from genonce.domain.identity import SeriesId, TaskId
 from genonce.domain.quota import Allowance, Limit
@@ -34,8 +35,9 @@ def filled_record(image: Image) -> str:
     return f"f|{image.sha256}|{image.format}|{image.width}|{image.height}|{seed}"
 
 
+@lru_cache(maxsize=4096)
 def read_image(series: SeriesId, index: int, record: bytes) -> Image:
-    """A filled slot's record."""
+    """A filled slot's record; it never changes, so reading it once is enough."""
     _, sha256, media, width, height, seed = record.decode().split("|")
     return Image(
         series=series,

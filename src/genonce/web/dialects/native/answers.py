@@ -1,12 +1,13 @@
 """What the native surface answers: domain values to bodies and headers."""
 
+import hashlib
 import math
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import msgspec
 from msgspec import UNSET
 
-from genonce.domain.catalogue import Bounds, Catalogue, Model
 from genonce.domain.quota import Allowance
 from genonce.domain.series import Image
 from genonce.domain.task import Hit, Join, New, Replayed, Task, TaskState
@@ -16,15 +17,12 @@ from genonce.service.submit import Claimed
 from genonce.web.dialect import Rendering
 from genonce.web.dialects.native.wire import (
     AllowanceBody,
-    BoundsBody,
     ClaimBody,
     DeletedBody,
     ErrorBody,
     ErrorDetail,
     HealthBody,
     ImageBody,
-    ModelBody,
-    ModelsBody,
     PlanBody,
     PriceBody,
     SlotsBody,
@@ -139,6 +137,13 @@ def task_body(task: Task, base_url: str, language: Language) -> TaskBody:
     )
 
 
+@lru_cache(maxsize=1024)
+def task_and_tag(task: Task, base_url: str, language: Language) -> tuple[bytes, str]:
+    """A task's body and its ETag; kept, since a task is polled more often than it changes."""
+    body = encode(task_body(task, base_url, language))
+    return body, f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
+
+
 def _image_body(image: Image, base_url: str) -> ImageBody:
     return ImageBody(
         f"{base_url}/images/{image.key}",
@@ -174,45 +179,6 @@ def plan_body(forecast: Forecast) -> PlanBody:
         ),
         request=msgspec.json.decode(forecast.identity.canonical) | {"n": forecast.request.n},
     )
-
-
-def models_body(catalogue: Catalogue) -> ModelsBody:
-    """Answer of GET /api/models."""
-    default = catalogue.names[catalogue.default.casefold()]
-    bodies = [
-        _model_body(model, default=default, missing=catalogue.missing.get(model.provider))
-        for model in catalogue.models.values()
-    ]
-    return ModelsBody(True, bodies)
-
-
-def _model_body(model: Model, *, default: str, missing: str | None) -> ModelBody:
-    return ModelBody(
-        id=model.id,
-        provider=model.provider,
-        aliases=model.aliases,
-        description=model.description,
-        default=model.id == default,
-        available=missing is None,
-        missing=missing,
-        width=_bounds_body(model.width),
-        height=_bounds_body(model.height),
-        steps=None if model.steps is None else _bounds_body(model.steps),
-        guidance=None if model.guidance is None else _bounds_body(model.guidance),
-        negative_prompt=model.negative_prompt,
-        seed=model.seed,
-        samplers=model.samplers,
-        schedulers=model.schedulers,
-        qualities=model.qualities,
-        styles=model.styles,
-        formats=model.formats,
-        images_per_call=model.images_per_call,
-        price_usd=model.price_usd,
-    )
-
-
-def _bounds_body(bounds: Bounds) -> BoundsBody:
-    return BoundsBody(bounds.low, bounds.high, bounds.default, bounds.multiple or None)
 
 
 def health_body(health: Health) -> HealthBody:

@@ -1,7 +1,6 @@
 """The native surface, /api: the routes of seed 004 and what the others lack."""
 
 import contextlib
-import hashlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
@@ -22,11 +21,12 @@ from genonce.web.dialects.native.answers import (
     deleted_body,
     encode,
     health_body,
-    models_body,
     plan_body,
     render_error,
+    task_and_tag,
     task_body,
 )
+from genonce.web.dialects.native.catalogue import models_body
 from genonce.web.dialects.native.paths import PATHS
 from genonce.web.dialects.native.wire import (
     ClaimBody,
@@ -34,7 +34,6 @@ from genonce.web.dialects.native.wire import (
     ErrorBody,
     GenerateBody,
     HealthBody,
-    ModelsBody,
     PlanBody,
     TaskBody,
     to_draft,
@@ -164,8 +163,7 @@ class NativeSurface:
 
     def _shown(self, request: AnyRequest, sent: Headers, task: Task) -> tuple[bytes, str]:
         """A task's body and its ETag."""
-        body = encode(task_body(task, self._base_url(request, sent), language_of(sent)))
-        return body, f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
+        return task_and_tag(task, self._base_url(request, sent), language_of(sent))
 
     async def events(self, request: AnyRequest, task_id: TaskId) -> ASGIApp:
         """GET /api/images/{task_id}/events."""
@@ -230,7 +228,6 @@ NATIVE = Dialect(
         TaskBody,
         PlanBody,
         DeletedBody,
-        ModelsBody,
         HealthBody,
         ErrorBody,
     ),

@@ -174,47 +174,6 @@ class DeletedBody(msgspec.Struct, rename="camel"):
     message: str
 
 
-class BoundsBody(msgspec.Struct, rename="camel"):
-    """Closed range of a number."""
-
-    min: float
-    max: float
-    default: float
-    multiple: int | None
-
-
-class ModelBody(msgspec.Struct, rename="camel", kw_only=True):
-    """One model; null or an empty list: it has no such parameter."""
-
-    id: str
-    provider: str
-    aliases: tuple[str, ...]
-    description: str
-    default: bool
-    available: bool
-    missing: Annotated[str | None, Meta(description="Variable that would make it available.")]
-    width: BoundsBody
-    height: BoundsBody
-    steps: BoundsBody | None
-    guidance: BoundsBody | None
-    negative_prompt: bool
-    seed: bool
-    samplers: tuple[str, ...]
-    schedulers: tuple[str, ...]
-    qualities: tuple[str, ...]
-    styles: tuple[str, ...]
-    formats: tuple[str, ...]
-    images_per_call: int
-    price_usd: float | None
-
-
-class ModelsBody(msgspec.Struct):
-    """Answer of GET /api/models."""
-
-    success: bool
-    data: list[ModelBody]
-
-
 class HealthBody(msgspec.Struct, rename="camel"):
     """State of the parts."""
 
