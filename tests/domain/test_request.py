@@ -58,6 +58,7 @@ def draft(**fields: Any) -> GenerationRequest:
         ("guidance", 21, "from 0 to 20"),
         ("guidance", -0.1, "from 0 to 20"),
         ("guidance", float("nan"), "number"),
+        ("guidance", 10**400, "number"),
         ("guidance", "strong", "number"),
         ("seed", -1, "from 0 to 2147483647"),
         ("seed", 2**31, "from 0 to 2147483647"),

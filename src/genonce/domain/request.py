@@ -1,13 +1,12 @@
 """One meaning, one form: what was asked for, coerced, checked, completed with defaults."""
 
-import math
 import re
-import unicodedata
 from collections.abc import Sequence
 
 import msgspec
 
 from genonce.domain.catalogue import Bounds, Catalogue, Model
+from genonce.domain.coerce import out_of_bounds, read_integer, read_number, read_text
 from genonce.domain.errors import InvalidRequest
 from genonce.domain.identity import SEED_END
 
@@ -15,11 +14,7 @@ CANONICAL_VERSION = 1
 FORMAT_NAMES = {"jpg": "jpeg"}
 VARIATION_END = 2**31
 
-_INTEGER = re.compile(r"[+-]?\d{1,15}(?:\.0+)?")
-_NUMBER = re.compile(r"[+-]?\d{1,9}(?:\.\d{1,9})?")
 _SIZE = re.compile(r"(\d{1,5})\s*[x*\u00d7]\s*(\d{1,5})", re.I)
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 class Draft(msgspec.Struct, kw_only=True):
@@ -122,32 +117,17 @@ def canonicalise(
         quality=_choice(draft.quality, "quality", model.qualities, model),
         style=_choice(draft.style, "style", model.styles, model),
         format=_choice(draft.format, "format", model.formats, model) or model.formats[0],
-        variation=_integer(draft.variation, "variation", 0, VARIATION_END - 1) or 0,
+        variation=read_integer(draft.variation, "variation", 0, VARIATION_END - 1) or 0,
         caller=caller,
     )
-    n = _integer(draft.n, "n", 1, max_n)
+    n = read_integer(draft.n, "n", 1, max_n)
     return GenerationRequest(image=image, model=model, n=1 if n is None else n)
-
-
-def _text(value: object, field: str) -> str:
-    """Normal form of a text: NFC, line ends as \\n, outer white space cut."""
-    if not isinstance(value, str):
-        raise InvalidRequest(f"{field} has to be a text.", field=field)
-    if not value.isascii():
-        if _SURROGATE.search(value):
-            raise InvalidRequest(f"{field} holds half a character (a lone surrogate).", field=field)
-        value = unicodedata.normalize("NFC", value)
-    if "\r" in value:
-        value = value.replace("\r\n", "\n").replace("\r", "\n")
-    if not value.isprintable() and _UNPRINTABLE.search(value):
-        raise InvalidRequest(f"{field} holds control characters; remove them.", field=field)
-    return value.strip()
 
 
 def _prompt(value: object, model: Model) -> str:
     if value is None:
         raise _missing_prompt("missing")
-    text = _text(value, "prompt")
+    text = read_text(value, "prompt")
     if not text:
         raise _missing_prompt("blank")
     return _bounded(text, "prompt", model)
@@ -160,7 +140,7 @@ def _missing_prompt(how: str) -> InvalidRequest:
 
 
 def _negative_prompt(value: object, model: Model) -> str:
-    text = "" if value is None else _text(value, "negative_prompt")
+    text = "" if value is None else read_text(value, "negative_prompt")
     if text and not model.negative_prompt:
         raise _unsupported("negative_prompt", model)
     return _bounded(text, "negative_prompt", model)
@@ -177,7 +157,7 @@ def _bounded(text: str, field: str, model: Model) -> str:
 
 def _word(value: object, field: str) -> str | None:
     """A name from a list; blank counts as not given."""
-    return None if value is None else _text(value, field) or None
+    return None if value is None else read_text(value, field) or None
 
 
 def _choice(value: object, field: str, choices: Sequence[str], model: Model) -> str | None:
@@ -219,7 +199,7 @@ def _sides(draft: Draft, model: Model) -> tuple[int, int]:
 
 
 def _side(value: object, field: str, bounds: Bounds) -> int | None:
-    pixels = _integer(value, field, int(bounds.low), int(bounds.high))
+    pixels = read_integer(value, field, int(bounds.low), int(bounds.high))
     if pixels is not None and bounds.multiple and pixels % bounds.multiple:
         raise InvalidRequest(
             f"{field} has to be a multiple of {bounds.multiple} for this model.", field=field
@@ -232,7 +212,7 @@ def _steps(value: object, model: Model) -> int | None:
         if value is not None:
             raise _unsupported("steps", model)
         return None
-    steps = _integer(value, "steps", int(model.steps.low), int(model.steps.high))
+    steps = read_integer(value, "steps", int(model.steps.low), int(model.steps.high))
     return int(model.steps.default) if steps is None else steps
 
 
@@ -244,50 +224,17 @@ def _guidance(value: object, model: Model) -> float | None:
         return None
     if value is None:
         return bounds.default
-    number = _number(value, "guidance")
+    number = read_number(value, "guidance")
     if not bounds.low <= number <= bounds.high:
-        raise _out_of_bounds("guidance", bounds.low, bounds.high)
+        raise out_of_bounds("guidance", bounds.low, bounds.high)
     return number + 0.0  # -0.0 and 0.0 are one value
 
 
 def _seed(value: object, model: Model) -> int | None:
-    seed = _integer(value, "seed", 0, SEED_END - 1)
+    seed = read_integer(value, "seed", 0, SEED_END - 1)
     if seed is not None and not model.seed:
         raise _unsupported("seed", model)
     return seed
-
-
-def _integer(value: object, field: str, low: int, high: int) -> int | None:
-    """A whole number from 512, 512.0, "512" or "512.0", within its bounds."""
-    if value is None:
-        return None
-    if isinstance(value, int) and not isinstance(value, bool):
-        number = value
-    elif isinstance(value, float) and value.is_integer():
-        number = int(value)
-    elif isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
-        number = int(value.strip().partition(".")[0])
-    else:
-        raise InvalidRequest(f"{field} has to be a whole number.", field=field)
-    if not low <= number <= high:
-        raise _out_of_bounds(field, low, high)
-    return number
-
-
-def _number(value: object, field: str) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
-        return float(value.strip())
-    raise InvalidRequest(f"{field} has to be a number.", field=field)
-
-
-def _out_of_bounds(field: str, low: float, high: float) -> InvalidRequest:
-    return (
-        InvalidRequest(f"{field} has to be from {low:g} to {high:g}.", field=field)
-        if (high < 1e6)
-        else InvalidRequest(f"{field} has to be from {low} to {high}.", field=field)
-    )
 
 
 def _unsupported(field: str, model: Model) -> InvalidRequest:

@@ -26,7 +26,7 @@ from genonce.web.dialects.native.answers import (
     task_and_tag,
     task_body,
 )
-from genonce.web.dialects.native.catalogue import models_body
+from genonce.web.dialects.native.catalogue import ModelsBody, models_body
 from genonce.web.dialects.native.paths import PATHS
 from genonce.web.dialects.native.wire import (
     ClaimBody,
@@ -228,6 +228,7 @@ NATIVE = Dialect(
         TaskBody,
         PlanBody,
         DeletedBody,
+        ModelsBody,
         HealthBody,
         ErrorBody,
     ),
