@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -155,6 +156,15 @@ def test_a_second_serve_on_a_folder_is_refused(folder: Path) -> None:
         assert "another `genonce serve` uses the data folder" in second.stderr
         assert str(folder.parent) + "/" not in second.stderr.replace("--data-dir", "")
         assert service.ask("/api/health")["status"] == "ok"
+
+
+def test_a_taken_port_is_named_and_nothing_is_left(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        refused = run("serve", "--port", port, "--data-dir", str(folder))
+    assert refused.returncode == 1
+    assert f"PORT: cannot listen on 127.0.0.1, port {port}" in refused.stderr
+    assert not (folder / "valkey.log").exists()
 
 
 def test_a_killed_worker_is_started_again_and_its_task_ends(folder: Path) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -100,6 +101,7 @@ class Supervisor:
             signal.signal(number, _stop)
         with contextlib.ExitStack() as stack, contextlib.suppress(Stopped):
             environ = dict(os.environ)
+            check_port(self.settings.HOST, self.settings.PORT)
             folder = Path(self.settings.DATA_DIR).absolute()
             lock = stack.enter_context(lock_folder(folder))
             if not self.settings.REDIS_URL:
@@ -149,6 +151,24 @@ class Supervisor:
         for part in self.parts:
             patience_s = self.settings.WORKER_DRAIN + KILL_S if "worker" in part.name else KILL_S
             part.stop(patience_s=patience_s)
+
+
+def check_port(host: str, port: int) -> None:
+    """Make sure that nobody listens there: another service's answer would look like ours.
+
+    Raises:
+        ConfigError: the port is taken.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as place:
+        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            place.bind((host, port))
+        except OSError as error:
+            raise ConfigError(
+                f"PORT: cannot listen on {host}, port {port} ({error.strerror}). "
+                "Choose another one with --port or --host."
+            ) from error
 
 
 @contextlib.contextmanager
