@@ -13,7 +13,11 @@ from click.testing import CliRunner, Result
 from genonce.cli.batch import batch, plan
 from tests.standins.native import NativeService
 
-PROGRAM = "from genonce.cli.batch import batch; batch()"
+# A shell's background jobs ignore SIGINT, and so would what they start; at a terminal it counts.
+PROGRAM = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from genonce.cli.batch import batch; batch()"
+)
 
 
 class Bench:
